@@ -1,0 +1,42 @@
+# Each target does its whole set-up: a virtual environment of its own, with pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test fast lint test-kill test-model bench constraints clean
+
+demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
+	$(BIN)/snowmelt demo
+
+test: lint fast           ## what CI runs
+	$(BIN)/pytest -q tests/integration tests/acceptance
+
+fast: $(READY)            ## tests that need no server process of their own
+	$(BIN)/pytest -q tests/unit tests/contracts
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-kill: $(READY)       ## the kill tests, 20 rounds each
+	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py
+
+test-model: $(READY)      ## the stateful model of the protocol, many more examples
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q tests/integration/test_protocol_model.py
+
+bench: $(READY)           ## rows/s beside raw COPY and DuckDB; takes some minutes
+	$(BIN)/python -m benchmarks
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+constraints: $(READY)     ## pin what is installed now
+	$(BIN)/pip freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .hypothesis .mypy_cache .ruff_cache .pytest_cache

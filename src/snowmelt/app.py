@@ -1,0 +1,395 @@
+"""The composition root: a config becomes adapters, and adapters become a Mover."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from snowmelt.config import Config
+from snowmelt.errors import Refused, SnowmeltError, UnknownName
+from snowmelt.executors.threads import Threads
+from snowmelt.identity import identity, table_facts, table_hash
+from snowmelt.model import (
+    LoadTable,
+    Report,
+    RunStatus,
+    State,
+    StoredLoad,
+    TableJob,
+    TableStatus,
+)
+from snowmelt.plan import Plan
+from snowmelt.planner import Surroundings, plan_table
+from snowmelt.ports import Executor, OpenSource, Source
+from snowmelt.postgres.claims import PostgresClaims, Pulse
+from snowmelt.postgres.connect import Server, Session, SessionSettings
+from snowmelt.postgres.heartbeat import Heartbeat
+from snowmelt.postgres.load import PostgresTarget
+from snowmelt.postgres.loads import PostgresLoads
+from snowmelt.postgres.migrations import ledger_version, migrate_ledger
+from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.runner import Crew, Hands, Observer, OpenHands, Silence, Stop, TableWork
+from snowmelt.sources.duckdb import DuckDBSource
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """How a run is found or begun. `restart` names tables, by source or target, that are planned anew."""
+
+    resume: bool = True
+    run_id: UUID | None = None
+    max_age_hours: float | None = None
+    restart: tuple[str, ...] = ()
+
+
+class Database:
+    """One target database: its server, its ledger, and a session for the main thread."""
+
+    def __init__(self, server: Server, halt: threading.Event | None = None) -> None:
+        self.server = server
+        self.session = Session(server, halt)
+        self.runs = PostgresRuns(self.session)
+        self.loads = PostgresLoads(self.session)
+        self.target = PostgresTarget(self.session)
+
+    def connect(self) -> None:
+        """Raises ConnectionLost if the server can't be reached."""
+        _ = self.session.connection
+
+    @property
+    def has_ledger(self) -> bool:
+        return ledger_version(self.session) > 0
+
+
+class Mover:
+    """Plans and runs what a config asks for. A context manager: leaving it closes every session."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.jobs = config.jobs()
+        self._sources = {source.source_name: source for source in config.sources}
+        self._heartbeats: list[Heartbeat] = []
+        names = [config.target_database(source) for source in config.sources]
+        self._databases = {name: Database(_server(config, name)) for name in dict.fromkeys(names)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for database in self._databases.values():
+            database.session.close()
+
+    def plan(self, choice: Choice = Choice()) -> Plan:
+        """What a run would do, without changing anything. Raises SnowmeltError for what can't be planned."""
+        run_id, stored = self._unfinished(choice)
+        who = identity(self.config)
+        tables = []
+        with ExitStack() as stack:
+            open_sources: dict[str, Source] = {}
+            for job in self.jobs:
+                if job.source_name not in open_sources:
+                    source = self._open_source(job.source_name)()
+                    stack.callback(source.close)
+                    open_sources[job.source_name] = source
+                around = self._surroundings(job, run_id, stored)
+                if _named(job, choice.restart):
+                    around = dataclasses.replace(around, resumes=None)
+                tables.append(plan_table(job, open_sources[job.source_name], around))
+        return Plan(run_id or uuid4(), who, run_id is not None, tuple(tables), self.config.warnings)
+
+    def _unfinished(self, choice: Choice) -> tuple[UUID | None, list[StoredLoad]]:
+        """The run to go on with, and its tables as every database has them."""
+        ledgers = [database for database in self._databases.values() if database.has_ledger]
+        run_id = choice.run_id
+        if run_id is None and choice.resume:
+            who = identity(self.config)
+            age = choice.max_age_hours or self.config.resume_max_age
+            found = (database.runs.find(who, age) for database in ledgers)
+            run_id = next((run for run in found if run is not None), None)
+        if run_id is None:
+            return None, []
+        known = [database for database in ledgers if database.runs.status(run_id)]
+        if not known:
+            raise UnknownName(
+                f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
+            )
+        return run_id, [load for database in known for load in database.loads.of(run_id)]
+
+    def _surroundings(
+        self, job: TableJob, run_id: UUID | None, stored: Sequence[StoredLoad]
+    ) -> Surroundings:
+        database = self._databases[job.target.database]
+        facts = table_facts(job, self.config.origin(self._sources[job.source_name]))
+        writers = database.loads.writers(job.target) if database.has_ledger else ()
+        return Surroundings(
+            table_hash=table_hash(facts),
+            facts=facts,
+            target=database.target.inspect(job.target),
+            writers=tuple(writer for writer in writers if writer.run_id != run_id),
+            resumes=next((load for load in stored if _same(load, job)), None),
+        )
+
+    def run(
+        self,
+        plan: Plan,
+        *,
+        choice: Choice = Choice(),
+        executor: Executor | None = None,
+        observer: Observer | None = None,
+        stop: Stop | None = None,
+    ) -> Report:
+        """Carry the plan out, or go on with it, until it is done, fails, or is stopped.
+
+        Raises Refused before anything moved; what fails later is in the report.
+        """
+        if plan.refusals:
+            raise Refused(_refused(plan))
+        started = time.monotonic()
+        stop = stop or Stop()
+        for database in self._databases.values():
+            migrate_ledger(database.session)
+            database.runs.open(
+                plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
+            )
+        work = self._enter(plan, choice)
+        observer = observer or Silence()
+        observer.begins(_statuses(plan, self.status(plan.run_id)))
+        pulses = {name: Pulse() for name in self._databases}
+        crew = Crew(work, self._hands(pulses, stop.event), observer, stop)
+        try:
+            with self._beating(plan.run_id, pulses, stop):
+                threads = max((one.table.job.parallel_threads for one in work), default=1)
+                (executor or Threads()).run(crew.work, threads)
+        finally:
+            ended = self._end(plan, stop)
+        return _report(plan, ended, time.monotonic() - started, stop)
+
+    def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:
+        """End the run in every ledger; a server that is away is not waited for a second time."""
+        ended: list[RunStatus] = []
+        for known in self._databases.values():
+            database = Database(known.server, stop.event)
+            try:
+                database.runs.end(plan.run_id, str(stop.error) if stop.error else None)
+                ended.extend(database.runs.status(plan.run_id))
+            finally:
+                database.session.close()
+        return ended
+
+    def let_go(self) -> None:
+        """Give all claims of this process back at once, for a process that ends without waiting for them."""
+        for heartbeat in self._heartbeats:
+            heartbeat.farewell()
+
+    def _enter(self, plan: Plan, choice: Choice) -> list[TableWork]:
+        """Write what is planned to the ledgers, create what is to be created, and hand out the work."""
+        for table in plan.tables:
+            database = self._databases[table.job.target.database]
+            _log.info(
+                "truncation decision",
+                extra={
+                    "action": table.truncation.action.value,
+                    "table": str(table.job.target),
+                    "decision": table.truncation.row,
+                    "reason": table.truncation.reason,
+                },
+            )
+            if table.resumes is None:
+                if _named(table.job, choice.restart):
+                    for load in database.loads.of(plan.run_id):
+                        if _same(load, table.job):
+                            database.loads.forget(plan.run_id, load.table_id)
+                database.loads.add(plan.run_id, table)
+        work = []
+        for name, database in self._databases.items():
+            loads = {
+                _place(load.source_name, load): load for load in database.loads.of(plan.run_id)
+            }
+            mine = [table for table in plan.tables if table.job.target.database == name]
+            open_loads = [loads[_place(t.job.source_name, t.job)] for t in mine]
+            database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
+            for table, load in zip(mine, open_loads, strict=True):
+                if load.create and not load.completed:
+                    database.target.create(table.job.target, load.columns)
+                work.append(self._table_work(table.job, load))
+        return work
+
+    def _table_work(self, job: TableJob, load: StoredLoad) -> TableWork:
+        table = LoadTable(load.table_id, job, load.columns, load.snapshot, load.key)
+        return TableWork(table, job.target.database, self._open_source(job.source_name))
+
+    def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
+        @contextmanager
+        def open_hands(name: str) -> Iterator[Hands]:
+            session = Session(self._databases[name].server, halt)
+            try:
+                yield Hands(
+                    PostgresClaims(session, pulses[name]),
+                    PostgresLoads(session),
+                    PostgresTarget(session),
+                )
+            finally:
+                session.close()
+
+        return open_hands
+
+    @contextmanager
+    def _beating(self, run_id: UUID, pulses: Mapping[str, Pulse], stop: Stop) -> Iterator[None]:
+        """A worker row in each database for as long as the crew is at work."""
+        with ExitStack() as stack:
+            for name, database in self._databases.items():
+                heartbeat = Heartbeat(
+                    database.server,
+                    run_id,
+                    pulses[name],
+                    lease_seconds=self.config.lease_seconds,
+                    stall_seconds=self.config.stall_seconds,
+                    on_abort=lambda: stop("aborted"),
+                )
+                stack.callback(heartbeat.stop)
+                heartbeat.start()
+                self._heartbeats.append(heartbeat)
+            yield
+            self._heartbeats.clear()
+
+    def check(self) -> Iterator[tuple[str, str | None]]:
+        """Try each connection: (what was tried, None or what is wrong). Nothing is changed."""
+        for database in self._databases.values():
+            yield f"PostgreSQL {database.server.address}", _outcome(database.connect)
+        for name in self._sources:
+            yield f"source {name}", _outcome(partial(self._try_source, name))
+
+    def _try_source(self, name: str) -> None:
+        self._open_source(name)().close()
+
+    def status(self, run_id: UUID | None = None, limit: int = 20) -> tuple[RunStatus, ...]:
+        """Runs as the ledgers have them, newest first; one run when it is named.
+
+        Raises UnknownName for a run that no ledger has.
+        """
+        found = [
+            status
+            for database in self._databases.values()
+            if database.has_ledger
+            for status in database.runs.status(run_id, limit)
+        ]
+        if run_id is not None and not found:
+            raise UnknownName(
+                f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
+            )
+        return tuple(sorted(found, key=lambda run: run.started_at, reverse=True)[:limit])
+
+    def abort(self, run_id: UUID) -> bool:
+        """End a run's workers and claims for good. False if it had ended. Raises UnknownName."""
+        self.status(run_id)
+        aborted = [
+            database.runs.abort(run_id)
+            for database in self._databases.values()
+            if database.has_ledger
+        ]
+        return any(aborted)
+
+    def _open_source(self, name: str) -> OpenSource:
+        connection = self._sources[name].connection
+        if connection is None:
+            raise Refused(
+                f"source {name} reads from Snowflake, which this release does not do yet",
+                remedy='give the source a connection: "duckdb:///..." or "files:///..."',
+            )
+        return lambda: DuckDBSource(connection.scheme, Path(connection.path))
+
+
+def _report(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) -> Report:
+    """What the ledgers say of the run, and of the tables that this process was asked for."""
+    tables = _statuses(plan, ended)
+    errors = [str(stop.error)] if stop.error else []
+    errors += [table.error for table in tables if table.error and table.state is State.FAILED]
+    if stop.reason == "aborted":
+        errors.append("the run was aborted")
+    states = {run.state for run in ended}
+    if errors or State.FAILED in states:
+        state = State.FAILED
+    else:
+        state = State.COMPLETED if states == {State.COMPLETED} else State.PARTIAL
+    return Report(plan.run_id, state, tables, seconds, plan.resumed, tuple(errors))
+
+
+def _statuses(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:
+    """The tables of the plan, out of all that the run has in its ledgers."""
+    mine = {(table.job.target.database, str(table.job.target)) for table in plan.tables}
+    return tuple(
+        table for run in runs for table in run.tables if (run.database, table.target) in mine
+    )
+
+
+def open_mover(config: Config) -> Mover:
+    """A Mover over the config's sources and targets; use it in a `with` statement."""
+    return Mover(config)
+
+
+def _server(config: Config, database: str) -> Server:
+    block = config.postgres
+    return Server.of(
+        {
+            "host": block.host,
+            "port": block.port,
+            "user": block.user,
+            "password": block.password.get_secret_value() if block.password else None,
+            "sslmode": block.sslmode,
+            "dbname": database,
+        },
+        dsn=block.dsn.get_secret_value() if block.dsn else "",
+        settings=SessionSettings(
+            synchronous_commit=block.session.synchronous_commit,
+            work_mem=block.session.work_mem,
+            maintenance_work_mem=block.session.maintenance_work_mem,
+        ),
+        outage_seconds=config.outage_seconds,
+    )
+
+
+def _place(source_name: str, of: StoredLoad | TableJob) -> tuple[str, ...]:
+    """What tells two tables of a run apart."""
+    return (source_name, of.source.database, of.source.schema, of.source.name, str(of.target))
+
+
+def _same(load: StoredLoad, job: TableJob) -> bool:
+    return _place(load.source_name, load) == _place(job.source_name, job)
+
+
+def _named(job: TableJob, names: Sequence[str]) -> bool:
+    return bool({job.source.name, job.target.name, str(job.target)} & set(names))
+
+
+def _refused(plan: Plan) -> str:
+    lines = [f"{table.job}: {refusal}" for table, refusal in plan.refusals]
+    return "\n".join(["nothing was started:", *lines])
+
+
+def _outcome(attempt: Callable[[], object]) -> str | None:
+    try:
+        attempt()
+    except SnowmeltError as error:
+        return str(error)
+    return None
+
+
+def _version() -> str:
+    return version("snowmelt")

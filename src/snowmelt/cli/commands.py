@@ -1,0 +1,279 @@
+"""The commands. Each loads a config, asks the Mover, and shows what it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from snowmelt.app import Choice, Mover
+from snowmelt.cli import show
+from snowmelt.cli.console import configure_logging, document, err, messages, out
+from snowmelt.cli.progress import Gauges, shown
+from snowmelt.config import Config, json_schema, load_config
+from snowmelt.errors import UsageError
+from snowmelt.report import plan_json, report_json, status_json
+from snowmelt.runner import Stop
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Moves tables into PostgreSQL: each row exactly once, resumable.",
+)
+
+CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
+PARTIAL = 3
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", help=f"Config file; else the first of {', '.join(CONFIGS)}."),
+]
+Sources = Annotated[list[str] | None, typer.Argument(help="Source names; all if none is given.")]
+Tables = Annotated[
+    list[str] | None, typer.Option("--table", help="Only this table; may be given repeatedly.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log each event.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Log errors only, show no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything, show tracebacks.")]
+NoResume = Annotated[bool, typer.Option("--no-resume", help="Begin a new run.")]
+ResumeRun = Annotated[UUID | None, typer.Option("--resume-run-id", help="Resume this run.")]
+ResumeAge = Annotated[
+    float | None,
+    typer.Option("--resume-max-age", help="Hours since a run's last activity that it is resumed."),
+]
+Restart = Annotated[
+    list[str] | None,
+    typer.Option("--restart-table", help="Plan this table anew within the resumed run."),
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
+RunId = Annotated[UUID, typer.Argument(help="The run, as `snowmelt runs` lists it.")]
+
+
+@app.command()
+def check(
+    config: ConfigPath = None,
+    sources: Sources = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the config's JSON Schema instead.")
+    ] = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Validate the config, try each connection, and look at each table."""
+    configure_logging(verbose, quiet, debug)
+    if schema:
+        document(json_schema())
+        return
+    with messages(), Mover(_load(config, sources)) as mover:
+        tried = list(mover.check())
+        wrong = [(what, error) for what, error in tried if error]
+        refusals = [] if wrong else list(mover.plan(Choice()).refusals)
+        if json:
+            document(
+                {
+                    "ok": not wrong and not refusals,
+                    "warnings": list(mover.config.warnings),
+                    "connections": [{"what": what, "error": error} for what, error in tried],
+                    "refusals": [
+                        {"table": str(table.job), "what": refusal.what, "remedy": refusal.remedy}
+                        for table, refusal in refusals
+                    ],
+                }
+            )
+        else:
+            show.checked(out, mover.config.warnings, tried, refusals)
+        if wrong or refusals:
+            raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    sources: Sources = None,
+    config: ConfigPath = None,
+    table: Tables = None,
+    no_resume: NoResume = False,
+    resume_run_id: ResumeRun = None,
+    resume_max_age: ResumeAge = None,
+    restart_table: Restart = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """A dry run: what would happen to each table. Exits with 1 if something is refused."""
+    configure_logging(verbose, quiet, debug)
+    choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
+    with messages(), Mover(_load(config, sources, table or ())) as mover:
+        planned = mover.plan(choice)
+        if json:
+            document(plan_json(planned))
+        else:
+            out.print(str(planned), markup=False)
+        if planned.refusals:
+            raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    sources: Sources = None,
+    config: ConfigPath = None,
+    table: Tables = None,
+    threads: Threads = None,
+    no_resume: NoResume = False,
+    resume_run_id: ResumeRun = None,
+    resume_max_age: ResumeAge = None,
+    restart_table: Restart = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run, or resume the run that was interrupted.
+
+    Exits with 0 when done, 1 when a table failed, 3 when stopped: run again to resume.
+    """
+    configure_logging(verbose, quiet, debug)
+    choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
+    with messages(), Mover(_load(config, sources, table or (), threads)) as mover:
+        for warning in mover.config.warnings:
+            err.print(f"warning: {warning}", markup=False)
+        stop, gauges = Stop(), Gauges()
+        with _stopping(stop, mover):
+            planned = mover.plan(choice)
+            if not (quiet or planned.refusals):
+                word = "resuming" if planned.resumed else "starting"
+                err.print(f"{word} run {planned.run_id}", markup=False)
+            with shown(gauges, err, quiet=quiet or json):
+                report = mover.run(planned, choice=choice, observer=gauges, stop=stop)
+        if json:
+            document(report_json(report))
+        else:
+            show.reported(out, report)
+        raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def status(
+    run_id: Annotated[UUID | None, typer.Argument(help="The run; the latest if left out.")] = None,
+    config: ConfigPath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """One run, table by table."""
+    configure_logging(False, False, debug)
+    with messages(), Mover(_load(config)) as mover:
+        found = mover.status(run_id, limit=1) if run_id is None else mover.status(run_id)
+        if json:
+            document([status_json(run) for run in found])
+        else:
+            show.statuses(out, found)
+
+
+@app.command()
+def runs(
+    config: ConfigPath = None,
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The latest runs."""
+    configure_logging(False, False, debug)
+    with messages(), Mover(_load(config)) as mover:
+        found = mover.status(limit=limit)
+        if json:
+            document([status_json(run) for run in found])
+        else:
+            show.listed(out, found)
+
+
+@app.command()
+def abort(
+    run_id: RunId, config: ConfigPath = None, json: Json = False, debug: Debug = False
+) -> None:
+    """End a run for good: its workers stop, and it is never resumed. Rows that were committed stay."""
+    configure_logging(False, False, debug)
+    with messages(), Mover(_load(config)) as mover:
+        aborted = mover.abort(run_id)
+        if json:
+            document({"run_id": str(run_id), "aborted": aborted})
+        else:
+            out.print(f"run {run_id} {'is aborted' if aborted else 'had ended already'}")
+
+
+@app.command()
+def demo(
+    rows: Annotated[int, typer.Option(help="Rows of the generated table.", min=1_000)] = 2_000_000,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the files here; else they are removed at the end.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """A real PostgreSQL, a generated table, a kill -9 in the middle, a resume, and a proof."""
+    configure_logging(False, False, debug)
+    try:
+        from snowmelt.demo.show import run_demo
+    except ImportError as error:
+        raise typer.BadParameter(
+            f"{error.name} is not installed; run: pip install 'snowmelt[demo]'"
+        ) from error
+    with messages():
+        raise typer.Exit(run_demo(out, rows, folder))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 usage or config error, 3 partial."""
+    app(args=list(arguments) if arguments is not None else None)
+
+
+def _load(
+    path: Path | None,
+    sources: Sequence[str] | None = None,
+    tables: Sequence[str] = (),
+    threads: int | None = None,
+) -> Config:
+    if path is None:
+        path = next((Path(name) for name in CONFIGS if Path(name).exists()), None)
+    if path is None:
+        raise UsageError(
+            f"no config file here: looked for {', '.join(CONFIGS)}", remedy="name one with -c FILE"
+        )
+    config = load_config(path, sources=sources or None)
+    return config.with_overrides(threads=threads, tables=tables)
+
+
+def _choice(
+    no_resume: bool, run_id: UUID | None, max_age: float | None, restart: list[str] | None
+) -> Choice:
+    if no_resume and run_id:
+        raise typer.BadParameter("--no-resume and --resume-run-id exclude each other")
+    return Choice(not no_resume, run_id, max_age, tuple(restart or ()))
+
+
+@contextmanager
+def _stopping(stop: Stop, mover: Mover) -> Iterator[None]:
+    """SIGINT and SIGTERM: the first stops after the chunks in flight, the second at once."""
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        if stop.event.is_set():
+            mover.let_go()
+            os._exit(PARTIAL)
+        stop(signal.Signals(number).name)
+        err.print("stopping after the chunks in flight; once more stops at once")
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

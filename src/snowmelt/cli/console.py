@@ -1,0 +1,64 @@
+"""Where the command line writes: documents to stdout, everything said on the way to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from snowmelt.errors import SnowmeltError, UsageError
+
+# Into a file or pipe nothing is cut to a terminal's width.
+WIDE = None if sys.stdout.isatty() else 200
+
+out = Console(highlight=False, soft_wrap=True, width=WIDE)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+FAILED, USAGE = 1, 2
+
+
+class Verbosity:
+    """`--debug`, for the one place where errors become messages."""
+
+    debug = False
+
+
+def configure_logging(verbose: bool, quiet: bool, debug: bool) -> None:
+    """Events to stderr: warnings, all with -v, errors alone with -q."""
+    Verbosity.debug = debug
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    handler = RichHandler(console=err, show_path=False, rich_tracebacks=False)
+    logger = logging.getLogger("snowmelt")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else level)
+
+
+def document(value: object) -> None:
+    """One JSON document, the whole of stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Errors as messages: 2 for a command or config that can't be carried out, 1 for all else.
+
+    With --debug the traceback is shown instead.
+    """
+    try:
+        yield
+    except SnowmeltError as error:
+        if Verbosity.debug:
+            raise
+        err.print(f"[bold red]error:[/] {_escaped(str(error))}")
+        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,134 @@
+"""The config of one run: the sources that run, and what each of their tables comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from snowmelt.config.checks import unknown_name
+from snowmelt.config.models import ConfigFile, Source, Table
+from snowmelt.errors import UsageError
+from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
+
+V = TypeVar("V")
+
+
+class Config(ConfigFile):
+    """The settings of a file, with only the sources and tables that run.
+
+    `snowflake` is None unless one of the sources reads from it. `warnings` are lines for the user.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+    def jobs(self) -> tuple[TableJob, ...]:
+        """One job per table, in the order of the file; table over source over top level."""
+        return tuple(self._job(source, table) for source in self.sources for table in source.tables)
+
+    def origin(self, source: Source) -> str:
+        """Where a source reads from, as one text without secrets: part of a run's identity."""
+        if source.connection is not None:
+            return str(source.connection)
+        return f"snowflake://{self.snowflake.account}" if self.snowflake else "snowflake://"
+
+    def source_database(self, source: Source) -> str:
+        """Empty where the config leaves it to the source."""
+        account = None if source.connection else self.snowflake
+        return source.source_sf_database or (account and account.database) or ""
+
+    def source_schema(self, source: Source) -> str:
+        """Empty where the config leaves it to the source."""
+        account = None if source.connection else self.snowflake
+        return source.source_sf_schema or (account and account.schema_) or ""
+
+    def target_database(self, source: Source) -> str:
+        """Never empty in a config that was loaded."""
+        return source.target_pg_database or self.postgres.database_name or ""
+
+    def with_overrides(self, *, threads: int | None = None, tables: Sequence[str] = ()) -> Config:
+        """The same config with `threads` for everything, and with only the named tables.
+
+        A table is named by its source, its target, or either as `schema.name`. A source stays, with
+        no table if none of its own is named, so that the identity of the run is the same.
+
+        Raises UsageError for fewer than one thread, UnknownName for a name that no table carries.
+        """
+        sources = self.sources
+        if tables:
+            self._require_tables(tables)
+            sources = tuple(_narrowed(source, tables) for source in sources)
+        if threads is None:
+            return self.model_copy(update={"sources": sources})
+        if threads < 1:
+            raise UsageError(f"{threads} threads can't move anything", remedy="give 1 or more")
+        return self.model_copy(
+            update={
+                "parallel_threads": threads,
+                "sources": tuple(_without_threads(source) for source in sources),
+            }
+        )
+
+    def _require_tables(self, names: Sequence[str]) -> None:
+        known = [name for s in self.sources for table in s.tables for name in _names(s, table)]
+        for name in names:
+            if name not in known:
+                raise unknown_name("enabled table", name, sorted(set(known)))
+
+    def _job(self, source: Source, table: Table) -> TableJob:
+        types = table.chunking_column_types or (None,) * len(table.chunking_columns)
+        keys = zip(table.chunking_columns, types, strict=True)
+        return TableJob(
+            source_name=source.source_name,
+            source=SourceTable(
+                database=self.source_database(source),
+                schema=self.source_schema(source),
+                name=table.source,
+                filter=table.source_filter,
+            ),
+            target=TargetTable(
+                database=self.target_database(source),
+                schema=source.target_pg_schema,
+                name=table.target or table.source,
+            ),
+            keys=tuple(ChunkKey(column, type) for column, type in keys),
+            batch_size=_first(table.batch_size, source.batch_size, self.batch_size),
+            parallel_threads=_first(
+                table.parallel_threads, source.parallel_threads, self.parallel_threads
+            ),
+            max_retry_attempts=_first(
+                table.max_retry_attempts, source.max_retry_attempts, self.max_retry_attempts
+            ),
+            uniqueness_columns=table.uniqueness_columns,
+            source_watermark=table.source_watermark,
+            target_watermark=table.target_watermark,
+            truncate_onstart=_first(table.truncate_onstart, None, source.truncate_onstart),
+            insert_only=_first(
+                table.insert_only_mode, source.insert_only_mode, self.insert_only_mode
+            ),
+            disable_index=table.disable_index,
+        )
+
+
+def _first(table: V | None, source: V | None, top: V) -> V:
+    if table is not None:
+        return table
+    return top if source is None else source
+
+
+def _names(source: Source, table: Table) -> tuple[str, ...]:
+    """Every name by which the command line may mean a table."""
+    target = table.target or table.source
+    names = [table.source, target, f"{source.target_pg_schema}.{target}"]
+    if source.source_sf_schema:
+        names.append(f"{source.source_sf_schema}.{table.source}")
+    return tuple(names)
+
+
+def _narrowed(source: Source, names: Sequence[str]) -> Source:
+    kept = (table for table in source.tables if not set(names).isdisjoint(_names(source, table)))
+    return source.model_copy(update={"tables": tuple(kept)})
+
+
+def _without_threads(source: Source) -> Source:
+    tables = tuple(table.model_copy(update={"parallel_threads": None}) for table in source.tables)
+    return source.model_copy(update={"parallel_threads": None, "tables": tables})

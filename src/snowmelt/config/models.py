@@ -1,0 +1,271 @@
+"""The config file as types. Every key, its default and its description have their home here.
+
+The defaults of a table's settings are those of `model.TableJob`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from snowmelt.config.dsn import read_dsn
+from snowmelt.config.settings import (
+    Commit,
+    ConnectionText,
+    Filter,
+    FromOne,
+    FromTwo,
+    FromZero,
+    Host,
+    Memory,
+    Port,
+    Secret,
+    Size,
+    Text,
+    problem,
+)
+from snowmelt.model import KeyType, TableJob
+
+_JOB: dict[str, Any] = {setting.name: setting.default for setting in dataclasses.fields(TableJob)}
+_THREADS = "Chunks moved at the same time."
+_BATCH_SIZE = "Rows of a chunk, about."
+_RETRIES = "How often a chunk is tried again."
+_INSERT_ONLY = "Insert rows, update none."
+
+SORT_COLUMNS = "chunking_columns decide the order, nothing is sorted"
+BATCH_SIZE_COPY_MODE = "batch_size takes its place, in every mode"
+RETIRED = {"sort_columns": SORT_COLUMNS, "batch_size_copy_mode": BATCH_SIZE_COPY_MODE}
+"""Keys of the running system that have no effect any more, with what takes their place."""
+
+SortColumns = Annotated[
+    object, Field(description=f"Retired: {SORT_COLUMNS}.", json_schema_extra={"deprecated": True})
+]
+BatchSizeCopyMode = Annotated[
+    object,
+    Field(description=f"Retired: {BATCH_SIZE_COPY_MODE}.", json_schema_extra={"deprecated": True}),
+]
+
+
+class FileModel(BaseModel):
+    """A mapping of the file. A null is a key that is not set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def known_keys(cls) -> tuple[str, ...]:
+        """The keys as they stand in a file."""
+        return tuple(setting.alias or name for name, setting in cls.model_fields.items())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_set(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        # An unknown key stays, null or not: it is a typing error all the same.
+        known = cls.known_keys()
+        return {key: value for key, value in data.items() if value is not None or key not in known}
+
+
+class Session(FileModel):
+    """Settings of PostgreSQL for snowmelt's own sessions."""
+
+    synchronous_commit: Commit = Field(
+        default="off",
+        description="For chunks only; what must survive a crash is committed with on.",
+    )
+    work_mem: Size = Field(default="256MB", description="Memory of one sort or hash.")
+    maintenance_work_mem: Size = Field(default="512MB", description="Memory for building an index.")
+
+
+class Postgres(FileModel):
+    """Where the rows go: `dsn`, or separate keys; what is left out comes from libpq's defaults."""
+
+    host: Host | None = Field(default=None, description="Server name, address or socket directory.")
+    port: Port | None = Field(default=None, description="Port of the server.")
+    user: Text | None = Field(default=None, description="Role to connect as.")
+    password: Secret | None = Field(default=None, description="Its password, best as ${VARIABLE}.")
+    database: Text | None = Field(
+        default=None, description="Database of sources without a target_pg_database."
+    )
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
+        Field(default=None, description="How the connection is encrypted, as libpq names it.")
+    )
+    # After the other connection keys: its check looks at them.
+    dsn: Secret | None = Field(
+        default=None,
+        description="A connection string, postgresql://user@host/database, in place of the keys.",
+    )
+    session: Session = Field(default=Session(), description="Settings of snowmelt's own sessions.")
+
+    @field_validator("dsn")
+    @classmethod
+    def _dsn_stands_alone(cls, dsn: Secret | None, info: ValidationInfo) -> Secret | None:
+        if dsn is None:
+            return None
+        facts = read_dsn(dsn.get_secret_value())
+        if facts is None:
+            raise problem("is no connection string", "write postgresql://user@host:5432/database")
+        # A key whose own value was wrong is absent from `data`: it was given as well.
+        separate = ("host", "port", "user", "database", "sslmode")
+        given = ", ".join(key for key in separate if info.data.get(key, "") is not None)
+        if given:
+            raise problem(f"stands beside {given}", f"say it once: in the dsn, or in {given}")
+        if facts.has_password and info.data.get("password", "") is not None:
+            raise problem("has a password, and the key password gives another", "keep one of them")
+        return dsn
+
+    @property
+    def database_name(self) -> str | None:
+        """The database that the block or its dsn names."""
+        facts = read_dsn(self.dsn.get_secret_value()) if self.dsn else None
+        return facts.database if facts else self.database
+
+
+class Snowflake(FileModel):
+    """The Snowflake account of every source that has no connection of its own."""
+
+    account: Text = Field(description="Account identifier, such as xy12345.eu-central-1.")
+    user: Text = Field(description="User to connect as.")
+    warehouse: Text | None = Field(default=None, description="Warehouse that runs the queries.")
+    role: Text | None = Field(default=None, description="Role to use.")
+    rsa_key: Secret | None = Field(
+        default=None, description="Private key (PEM), best as ${VARIABLE}."
+    )
+    passphrase: Secret | None = Field(default=None, description="Passphrase of the private key.")
+    password: Secret | None = Field(default=None, description="Password, where no key is used.")
+    token: Secret | None = Field(default=None, description="Access token, where no key is used.")
+    authenticator: Text | None = Field(
+        default=None, description="How to log in, as Snowflake names it."
+    )
+    database: Text | None = Field(
+        default=None, description="Database of sources without a source_sf_database."
+    )
+    schema_: Text | None = Field(
+        default=None, alias="schema", description="Schema of sources without a source_sf_schema."
+    )
+    host: Text | None = Field(
+        default=None, description="Server, where it is not the account's own."
+    )
+    port: Port | None = Field(default=None, description="Port, where it is not the protocol's own.")
+    protocol: Literal["https", "http"] | None = Field(
+        default=None, description="https, or http in tests."
+    )
+
+
+class Table(FileModel):
+    """One table of a source. What is left out comes from the source, then from the top level."""
+
+    enabled: bool = Field(default=True, description="false leaves the table out.")
+    source: Text = Field(description="Source table; for files a path or glob below the folder.")
+    target: Text | None = Field(
+        default=None, description="Target table; the source's name if left out."
+    )
+    source_filter: Filter = Field(default=None, description="SQL condition on the source's rows.")
+    chunking_columns: tuple[Text, ...] = Field(
+        default=(), description="Columns whose ranges make the chunks; without any it is one chunk."
+    )
+    chunking_column_types: tuple[KeyType, ...] = Field(
+        default=(), description="How each chunking column is ranged over, one per column."
+    )
+    uniqueness_columns: tuple[Text, ...] = Field(
+        default=(), description="Columns that identify a row."
+    )
+    source_watermark: Text | None = Field(
+        default=None, description="Source column that says when a row changed."
+    )
+    target_watermark: Text | None = Field(
+        default=None, description="Target column that the source's watermark is compared with."
+    )
+    truncate_onstart: bool | None = Field(
+        default=None, description="Empty the target before a fresh load."
+    )
+    insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
+    disable_index: bool = Field(
+        default=_JOB["disable_index"],
+        description="Drop indexes during the load and build them after it.",
+    )
+    parallel_threads: FromOne | None = Field(default=None, description=_THREADS)
+    batch_size: FromOne | None = Field(default=None, description=_BATCH_SIZE)
+    max_retry_attempts: FromZero | None = Field(default=None, description=_RETRIES)
+    sort_columns: SortColumns = None
+    batch_size_copy_mode: BatchSizeCopyMode = None
+
+    @field_validator("chunking_column_types")
+    @classmethod
+    def _one_type_per_column(
+        cls, types: tuple[KeyType, ...], info: ValidationInfo
+    ) -> tuple[KeyType, ...]:
+        columns = info.data.get("chunking_columns")
+        if columns is not None and types and len(types) != len(columns):
+            raise problem(
+                f"has {len(types)} for {len(columns)} chunking_columns",
+                "give one type per chunking column, or leave the key out",
+            )
+        return types
+
+
+class Source(FileModel):
+    """Tables that come from one place and go to one schema."""
+
+    source_name: Text = Field(description="Name on the command line and in the ledger.")
+    enabled: bool = Field(default=True, description="false leaves the source out.")
+    connection: ConnectionText | None = Field(
+        default=None,
+        description="duckdb:///path.duckdb or files:///folder; four slashes for an absolute path. "
+        "Without it the source is the snowflake block.",
+    )
+    source_sf_database: Text | None = Field(default=None, description="Source database.")
+    source_sf_schema: Text | None = Field(default=None, description="Source schema.")
+    target_pg_database: Text | None = Field(
+        default=None, description="Target database; that of the postgres block if left out."
+    )
+    target_pg_schema: Text = Field(default="public", description="Target schema.")
+    parallel_threads: FromOne | None = Field(default=None, description=_THREADS)
+    batch_size: FromOne | None = Field(default=None, description=_BATCH_SIZE)
+    max_retry_attempts: FromZero | None = Field(default=None, description=_RETRIES)
+    insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
+    truncate_onstart: bool = Field(
+        default=_JOB["truncate_onstart"], description="Empty the targets before a fresh load."
+    )
+    sort_columns: SortColumns = None
+    batch_size_copy_mode: BatchSizeCopyMode = None
+    tables: tuple[Table, ...] = Field(description="The tables to move.")
+
+
+class ConfigFile(FileModel):
+    """Moves Snowflake tables into PostgreSQL."""
+
+    schema_url: str | None = Field(
+        default=None, alias="$schema", description="Where editors find this schema; not used."
+    )
+    snowflake: Snowflake | None = Field(
+        default=None, description="The account of sources without a connection."
+    )
+    postgres: Postgres = Field(description="Where the rows go.")
+    parallel_threads: FromOne = Field(default=_JOB["parallel_threads"], description=_THREADS)
+    batch_size: FromOne = Field(default=_JOB["batch_size"], description=_BATCH_SIZE)
+    max_retry_attempts: FromZero = Field(default=_JOB["max_retry_attempts"], description=_RETRIES)
+    insert_only_mode: bool = Field(default=_JOB["insert_only"], description=_INSERT_ONLY)
+    lambda_memory: Memory | None = Field(
+        default=None, description="Memory of the Lambda function: MB, or a text such as 10GB."
+    )
+    lambda_timeout_buffer_seconds: FromZero = Field(
+        default=60, description="How long before Lambda's own deadline a run stops taking chunks."
+    )
+    resume_max_age: FromOne = Field(
+        default=168, description="Hours since its last activity in which a run is resumed."
+    )
+    lease_seconds: FromTwo = Field(
+        default=60, description="How long a silent worker keeps its claims."
+    )
+    stall_seconds: FromOne = Field(
+        default=1800, description="How long a claim of a live worker may make no progress."
+    )
+    outage_seconds: FromZero = Field(
+        default=900, description="How long an unreachable server is waited for."
+    )
+    sort_columns: SortColumns = None
+    batch_size_copy_mode: BatchSizeCopyMode = None
+    sources: tuple[Source, ...] = Field(description="What to move.")

@@ -1,0 +1,1 @@
+"""The demo: a server, a table worth moving, and the proof that it arrived."""

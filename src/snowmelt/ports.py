@@ -1,0 +1,211 @@
+"""What the use cases ask of the world. Adapters fulfil these; nothing else of an adapter is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+from uuid import UUID
+
+import pyarrow as pa
+
+from snowmelt.chunks import Chunk, DayHistogram
+from snowmelt.model import (
+    ChunkKey,
+    Claim,
+    Column,
+    Identity,
+    LoadTable,
+    Relation,
+    RunStatus,
+    SourceTable,
+    State,
+    StoredLoad,
+    TargetState,
+    TargetTable,
+    Writer,
+)
+from snowmelt.plan import TablePlan
+
+
+class Source(Protocol):
+    """One open session of a source. Not for two threads at once: each worker opens its own.
+
+    Every method raises SnowmeltError subclasses only: TableError for what is wrong with the table,
+    SourceChanged when the snapshot is gone, RetriableError for what passes.
+    """
+
+    def describe(self, table: SourceTable) -> Relation:
+        """Columns, key and a snapshot of the table as it stands."""
+        ...
+
+    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
+        """Rows of the snapshot that pass the table's filter."""
+        ...
+
+    def days(
+        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
+    ) -> DayHistogram:
+        """Rows per day of the key, by one aggregated query."""
+        ...
+
+    def read(
+        self,
+        table: SourceTable,
+        chunk: Chunk,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+    ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """The chunk's rows as record batches of the columns' planned types, in bounded memory."""
+        ...
+
+    def close(self) -> None:
+        """Release the session; closing twice is no error."""
+        ...
+
+
+class Load(Protocol):
+    """The transaction that moves one chunk: its rows and its completion commit together or not at all."""
+
+    def write(self, batch: pa.RecordBatch) -> int:
+        """Send a batch to COPY; returns the bytes it became on the wire. Raises ValueDoesNotFit."""
+        ...
+
+    def complete(self, rows_read: int) -> int:
+        """End COPY and mark the chunk completed; returns rows written. Raises ClaimLost."""
+        ...
+
+    def commit(self) -> None:
+        """Raises ConnectionLost when the answer did not come: then only the ledger knows."""
+        ...
+
+
+class Target(Protocol):
+    """One session to a target database. Not for two threads at once."""
+
+    def inspect(self, table: TargetTable) -> TargetState:
+        """What stands in the target table now."""
+        ...
+
+    def create(self, table: TargetTable, columns: Sequence[Column]) -> None:
+        """Create the table if it is not there."""
+        ...
+
+    def load(self, claim: Claim, table: LoadTable) -> AbstractContextManager[Load]:
+        """Begin moving a claimed chunk; leaving without `commit` rolls back. Raises ClaimLost."""
+        ...
+
+
+class Settled(Enum):
+    """What the ledger says of a claim after something went wrong."""
+
+    COMPLETED = auto()
+    """The commit had happened; only its answer was lost."""
+    CLOSED = auto()
+    """Nothing was committed, and the claim is given up."""
+    LOST = auto()
+    """Somebody else owns the chunk, or the run was aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """How far a table is, asked of the ledger; `closed` tables have nothing left to claim."""
+
+    open_chunks: int
+    failed_chunks: int
+    closed: bool
+
+
+class Claims(Protocol):
+    """The chunks of a run as a queue with fences; one per worker thread."""
+
+    def claim(self, table_id: int) -> Claim | None:
+        """Own the next open chunk, or one whose owner is gone; None if there is none just now."""
+        ...
+
+    def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
+        """Give up an attempt: find out what became of it and reopen the chunk if nothing was committed."""
+        ...
+
+    def fail(self, claim: Claim, error: str) -> Settled:
+        """Close the chunk as failed, unless it was committed or lost."""
+        ...
+
+    def drop(self, claim: Claim) -> None:
+        """Forget a claim that is over: committed, or lost."""
+        ...
+
+    def beat(self, claim: Claim) -> None:
+        """Tell that the claim moved bytes just now."""
+        ...
+
+    def work(self, table_id: int) -> OpenWork:
+        """What is left to do in a table."""
+        ...
+
+
+class Runs(Protocol):
+    """The runs in one target database's ledger."""
+
+    def find(self, identity: Identity, max_age_hours: float) -> UUID | None:
+        """The unfinished run of this identity, if it was active within the limit."""
+        ...
+
+    def open(
+        self, run_id: UUID, identity: Identity, total_tables: int, metadata: Mapping[str, object]
+    ) -> None:
+        """Record a run, or take back the ending of one that is resumed. Raises Refused if aborted."""
+        ...
+
+    def end(self, run_id: UUID, error: str | None = None) -> State | None:
+        """Derive how the run ended from its tables; None while other workers go on with it."""
+        ...
+
+    def abort(self, run_id: UUID) -> bool:
+        """End a run for good; False if there is nothing to end."""
+        ...
+
+    def status(self, run_id: UUID | None = None, limit: int = 20) -> tuple[RunStatus, ...]:
+        """One run, or the latest ones, newest first, each with its tables."""
+        ...
+
+
+class Loads(Protocol):
+    """The tables of runs in one target database's ledger."""
+
+    def add(self, run_id: UUID, plan: TablePlan) -> None:
+        """Write a table and all its chunks, before any of them is moved."""
+        ...
+
+    def of(self, run_id: UUID) -> tuple[StoredLoad, ...]:
+        """The tables of a run as they were planned."""
+        ...
+
+    def writers(self, target: TargetTable) -> tuple[Writer, ...]:
+        """The runs that have a record of writing the table, newest first."""
+        ...
+
+    def reopen(self, run_id: UUID, table_ids: Sequence[int]) -> None:
+        """Give failed tables and chunks of a resumed run their attempts back."""
+        ...
+
+    def fail(self, table_id: int, error: str) -> None:
+        """Close a table as failed."""
+        ...
+
+    def finish(self, table_id: int) -> bool:
+        """Complete a table if every chunk is committed. Raises CountMismatch."""
+        ...
+
+
+OpenSource = Callable[[], Source]
+
+
+class Executor(Protocol):
+    """Runs workers. A worker takes chunks by claims until there are none, so they need no coordination."""
+
+    def run(self, worker: Callable[[], None], workers: int) -> None:
+        """Run `worker` that many times side by side; returns when all have ended, raises what one raised."""
+        ...

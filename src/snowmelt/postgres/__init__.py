@@ -1,0 +1,1 @@
+"""PostgreSQL: the target of every run, and the home of its ledger."""

@@ -1,0 +1,191 @@
+"""The chunks of a run as a queue with fences.
+
+A claim commits on its own, durably, so that others see it. Its token is random: a counter would fall back
+after a crash of the server, and two workers could then hold the same number.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+
+from snowmelt.chunks import Chunk, range_from_json
+from snowmelt.errors import ConnectionLost, RetriableError
+from snowmelt.model import Claim
+from snowmelt.ports import OpenWork, Settled
+from snowmelt.postgres.connect import Session
+from snowmelt.postgres.queries import query
+
+# A row lock on a chunk is held for the instant between its last UPDATE and COMMIT. One that outlives this
+# belongs to a stalled backend, which is then ended.
+LOCK_TIMEOUT_MS = 1_000
+FENCING_ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What a worker process works on, shared by its threads and its heartbeat."""
+
+    worker_id: UUID = field(default_factory=uuid4)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    moved_at: dict[UUID, float] = field(default_factory=dict)
+
+    def beat(self, token: UUID) -> None:
+        """Note that the claim moved bytes just now."""
+        if token in self.moved_at:
+            self.moved_at[token] = time.monotonic()
+
+    def forget(self, token: UUID) -> None:
+        self.moved_at.pop(token, None)
+
+    def idle_seconds(self) -> Mapping[str, float]:
+        """Per claim, the seconds since it last moved a byte."""
+        now = time.monotonic()
+        return {str(token): round(now - at, 1) for token, at in list(self.moved_at.items())}
+
+
+class PostgresClaims:
+    """`ports.Claims` over the chunk table; one per worker thread."""
+
+    def __init__(self, session: Session, pulse: Pulse) -> None:
+        self._session = session
+        self._pulse = pulse
+
+    def claim(self, table_id: int) -> Claim | None:
+        """Own the next open chunk, else one whose owner is gone.
+
+        One claim of a process at a time: the tokens that it works on must be known while the ledger is asked
+        for claims that nobody works on.
+        """
+        token = uuid4()
+        with self._pulse.lock:
+            self._pulse.moved_at[token] = time.monotonic()
+            row = None
+            try:
+                row = self._claim_open(table_id, token) or self._take_over(table_id, token)
+            finally:
+                if row is None:
+                    self._pulse.forget(token)
+        if row is None:
+            return None
+        chunk_id, range, planned_rows, attempt = row
+        chunk = Chunk(chunk_id, range_from_json(range), planned_rows)
+        return Claim(table_id, chunk, token, self._pulse.worker_id, attempt)
+
+    def _claim_open(
+        self, table_id: int, token: UUID
+    ) -> tuple[int, dict[str, object], int, int] | None:
+        with self._session.transaction(durable=True) as connection:
+            return connection.execute(
+                query("claim_open"),
+                {"table_id": table_id, "token": token, "worker_id": self._pulse.worker_id},
+            ).fetchone()
+
+    def _take_over(
+        self, table_id: int, token: UUID
+    ) -> tuple[int, dict[str, object], int, int] | None:
+        active = [known for known in self._pulse.moved_at if known != token]
+        with self._session.transaction() as connection:
+            expired = connection.execute(
+                query("expired_claim"),
+                {"table_id": table_id, "worker_id": self._pulse.worker_id, "active": active},
+            ).fetchone()
+        if expired is None:
+            return None
+        chunk_id, old_token = expired
+        return self._fenced(
+            "take_over",
+            {
+                "table_id": table_id,
+                "chunk_id": chunk_id,
+                "old_token": old_token,
+                "token": token,
+                "worker_id": self._pulse.worker_id,
+            },
+        )
+
+    def _fenced(
+        self, name: str, parameters: Mapping[str, object]
+    ) -> tuple[int, dict[str, object], int, int] | None:
+        """Run a durable update of one chunk; who holds its row longer than a commit takes is ended."""
+        for _ in range(FENCING_ATTEMPTS):
+            try:
+                with self._session.transaction(durable=True) as connection:
+                    connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                    cursor = connection.execute(query(name), parameters)
+                    return cursor.fetchone() if cursor.description else (cursor.rowcount or None)  # type: ignore[return-value]
+            except RetriableError as error:
+                if not isinstance(error.__cause__, pg.LockNotAvailable):
+                    raise
+                evict(self._session, parameters)
+        raise RetriableError(
+            "another backend holds the chunk's row and does not end",
+            chunk=cast(int, parameters["chunk_id"]),
+        )
+
+    def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
+        """Reopen the chunk unless its commit had happened or it has another owner.
+
+        The update that takes the token away also waits for a COMMIT that is still under way, so the answer
+        can't be overtaken by it.
+        """
+        return self._close_claim(
+            claim, "release_chunk", {"error": error, "backoff_seconds": backoff_seconds}
+        )
+
+    def fail(self, claim: Claim, error: str) -> Settled:
+        """Mark the chunk failed unless its commit had happened or it has another owner."""
+        return self._close_claim(claim, "fail_chunk", {"error": error})
+
+    def _close_claim(self, claim: Claim, name: str, more: Mapping[str, object]) -> Settled:
+        fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
+        try:
+            while True:
+                try:
+                    if self._fenced(name, {**fence, **more}):
+                        return Settled.CLOSED
+                    with self._session.transaction() as connection:
+                        row = connection.execute(query("is_completed"), fence).fetchone()
+                    return Settled.COMPLETED if row and row[0] else Settled.LOST
+                except ConnectionLost:
+                    continue  # the next use of the session waits for the server, up to its outage limit
+        finally:
+            self._pulse.forget(claim.token)
+
+    def work(self, table_id: int) -> OpenWork:
+        """What is left to do in a table; a table that is gone from the ledger counts as closed."""
+        with self._session.transaction() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            row = cursor.execute(query("work_left"), {"table_id": table_id}).fetchone()
+        return OpenWork(**row) if row else OpenWork(0, 0, closed=True)
+
+    def drop(self, claim: Claim) -> None:
+        """Forget a claim that is over: committed, or lost."""
+        self._pulse.forget(claim.token)
+
+    def beat(self, claim: Claim) -> None:
+        """Tell that the claim moved bytes just now."""
+        self._pulse.beat(claim.token)
+
+
+def evict(session: Session, chunk: Mapping[str, object]) -> int:
+    """End every other backend that holds the chunk's advisory lock; returns how many there were.
+
+    A backend in mid-COPY whose client is frozen waits for that client for ever: no timeout of the server ends
+    it, termination does. A role may terminate its own backends.
+    """
+    with session.transaction() as connection:
+        return evict_within(connection, chunk)
+
+
+def evict_within(connection: psycopg.Connection, chunk: Mapping[str, object]) -> int:
+    """`evict` inside a transaction that is already open."""
+    return connection.execute(query("evict_chunk"), chunk).rowcount

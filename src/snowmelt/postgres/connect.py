@@ -1,0 +1,169 @@
+"""How a PostgreSQL server is reached, and a session that comes back after the server was away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+import tenacity
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from snowmelt.errors import ConnectionLost, RunError, UsageError
+from snowmelt.postgres.failures import translate
+
+# A peer that vanished without a word (a frozen Lambda, a pulled cable) is noticed after about a minute.
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+    "connect_timeout": "10",
+}
+RECONNECT_CEILING_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Set with SET LOCAL in each transaction that moves rows or builds indexes, so that a pooler is no harm."""
+
+    synchronous_commit: str = "off"
+    work_mem: str | None = None
+    maintenance_work_mem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One database on one server; `conninfo` holds the password and is never shown."""
+
+    conninfo: str = field(repr=False)
+    database: str
+    settings: SessionSettings = SessionSettings()
+    outage_seconds: float = 900.0
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, str | int | None],
+        *,
+        dsn: str = "",
+        settings: SessionSettings | None = None,
+        outage_seconds: float = 900.0,
+    ) -> Server:
+        """From libpq parameters, laid over a DSN; `dbname` must come from one of them.
+
+        Raises UsageError for a DSN that libpq can't read.
+        """
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        try:
+            merged = {**_KEEPALIVE, **conninfo_to_dict(dsn), **given}
+            conninfo = make_conninfo("", **merged)
+        except psycopg.ProgrammingError as error:
+            # The driver's message may quote the DSN, password and all.
+            raise UsageError(
+                "the PostgreSQL DSN can't be read",
+                remedy="write postgresql://user@host:5432/database",
+            ) from error.with_traceback(None)
+        return cls(
+            conninfo, str(merged.get("dbname", "")), settings or SessionSettings(), outage_seconds
+        )
+
+    @property
+    def address(self) -> str:
+        """Host, port and database, for messages."""
+        parts = conninfo_to_dict(self.conninfo)
+        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{self.database}"
+
+    def connect(self) -> psycopg.Connection:
+        """One attempt, in autocommit; transactions are always explicit.
+
+        No server-side prepared statements: a transaction pooler would send them to another backend.
+        Raises ConnectionLost.
+        """
+        try:
+            connection = psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            lost = translate(error)
+            lost.what = f"can't connect to PostgreSQL at {self.address}: {_first_line(lost.what)}"
+            lost.remedy = lost.remedy or "is the server up, and are host, user and password right?"
+            raise lost from error
+        return connection
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else text
+
+
+class Session:
+    """A connection that is opened when needed and again after it broke. For one thread.
+
+    A server that was reached once is waited for up to `outage_seconds` when it goes away; one that was never
+    reached is an error at once, since then the address is more likely wrong than the server down.
+    """
+
+    def __init__(self, server: Server, halt: threading.Event | None = None) -> None:
+        """`halt`, once set, ends the waiting for a server that is away."""
+        self.server = server
+        self._halt = halt or threading.Event()
+        self._connection: psycopg.Connection | None = None
+        self._reached = False
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The live connection. Raises ConnectionLost on a first failure, RunError after an outage."""
+        if self._connection is None or self._connection.broken or self._connection.closed:
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> psycopg.Connection:
+        if not self._reached:
+            connection = self.server.connect()
+            self._reached = True
+            return connection
+        started = time.monotonic()
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(ConnectionLost),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_delay(self.server.outage_seconds),
+                tenacity.stop_when_event_set(self._halt),
+            ),
+            sleep=tenacity.sleep_using_event(self._halt),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=RECONNECT_CEILING_SECONDS),
+        )
+        try:
+            return retrying(self.server.connect)
+        except tenacity.RetryError as error:
+            cause = error.last_attempt.exception()
+            raise RunError(
+                f"PostgreSQL at {self.server.address} did not come back within "
+                f"{time.monotonic() - started:.0f} s: {cause}",
+                remedy="bring the server back, then run again: it resumes",
+            ) from cause
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[psycopg.Connection]:
+        """A transaction whose driver errors come out translated; a broken connection is dropped.
+
+        `durable` waits for the disk whatever the role's or the database's default is: claims, plans and
+        finishes must survive a crash that takes asynchronous commits with it.
+        """
+        connection = self.connection
+        try:
+            with connection.transaction():
+                if durable:
+                    connection.execute("SET LOCAL synchronous_commit = on")
+                yield connection
+        except psycopg.Error as error:
+            if connection.broken:
+                self.close()
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """Drop the connection; the next use opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

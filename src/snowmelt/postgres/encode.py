@@ -1,0 +1,251 @@
+"""Arrow record batches -> the bytes of binary COPY, each column encoded for its target column's exact type.
+
+A value that the target type can't hold is found here, before COPY, and named with its column and key. What
+only the server can judge (lengths, constraints, JSON syntax) comes back from COPY as a row number, for which
+the keys of the rows sent last are kept.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pgpq
+import pyarrow as pa
+import pyarrow.compute as pc
+from pgpq import encoders, schema
+
+from snowmelt.errors import ValueDoesNotFit
+from snowmelt.types import TargetType, Wire
+
+PIECE_BYTES = 4 << 20
+"""Arrow bytes encoded at a time; what is in flight per worker is a small multiple of it."""
+TRAIL_BYTES = 64 << 20
+"""Arrow bytes whose keys are remembered after they were sent: more than sockets and libpq buffer."""
+
+Convert = Callable[[pa.Array], pa.Array]
+
+_US_MIN = -210_866_803_200_000_000  # 4713-11-24 BC, the first timestamp that PostgreSQL has
+_INFINITE = (1 << 63) - 1  # what DuckDB keeps for 'infinity'; PostgreSQL would read it as a year
+_DAY_MIN, _DAY_MAX = -2_440_588, 2_145_042_905
+
+_ARROW = {
+    Wire.BOOL: pa.bool_(),
+    Wire.INT2: pa.int16(),
+    Wire.INT4: pa.int32(),
+    Wire.INT8: pa.int64(),
+    Wire.FLOAT4: pa.float32(),
+    Wire.FLOAT8: pa.float64(),
+    Wire.TEXT: pa.string(),
+    Wire.BYTEA: pa.binary(),
+    Wire.DATE: pa.date32(),
+    Wire.TIME: pa.time64("us"),
+    Wire.TIMESTAMP: pa.timestamp("us"),
+    Wire.TIMESTAMPTZ: pa.timestamp("us", tz="UTC"),
+    Wire.UUID: pa.binary(16),
+    Wire.JSON: pa.string(),
+    Wire.JSONB: pa.string(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedColumn:
+    """A column on its way: the Arrow type it arrives in, and the target type it is encoded for."""
+
+    name: str
+    type: pa.DataType
+    target: TargetType
+
+
+class Encoder:
+    """Encodes the batches of one COPY: `header`, then `pieces` of each batch, then `trailer`.
+
+    Batches must have the columns given, in their order and of their types; `key` names the columns that
+    identify a row in messages.
+    """
+
+    def __init__(self, columns: Sequence[EncodedColumn], key: Sequence[str]) -> None:
+        self._columns = tuple(columns)
+        self._key = tuple(key)
+        self._converts = tuple(_convert(column) for column in columns)
+        self._schema = pa.schema([(column.name, _wire_type(column)) for column in columns])
+        self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
+        self._trail_bytes = 0
+        self._rows = 0
+        self._pgpq = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
+            self._schema,
+            {
+                column.name: _builder(field, column.target.wire)
+                for field, column in zip(self._schema, columns, strict=True)
+            },
+        )
+
+    def header(self) -> bytes:
+        return self._pgpq.write_header()
+
+    def pieces(self, batch: pa.RecordBatch) -> Iterator[bytes]:
+        """The batch's rows as COPY tuples, some megabytes at a time. Raises ValueDoesNotFit."""
+        rows = max(1, int(batch.num_rows * PIECE_BYTES / max(batch.nbytes, 1)))
+        for start in range(0, batch.num_rows, rows):
+            piece = batch.slice(start, rows)
+            self._remember(piece)
+            yield self._pgpq.write_batch(self._converted(piece))
+
+    def trailer(self) -> bytes:
+        return self._pgpq.finish()
+
+    def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = []
+        for column, convert, array in zip(
+            self._columns, self._converts, batch.columns, strict=True
+        ):
+            try:
+                arrays.append(convert(array))
+            except pa.ArrowInvalid as error:
+                raise self._misfit(batch, column, convert, array) from error
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _misfit(
+        self, batch: pa.RecordBatch, column: EncodedColumn, convert: Convert, array: pa.Array
+    ) -> ValueDoesNotFit:
+        row = _first_failure(convert, array)
+        value = repr(str(array.slice(row, 1).cast(pa.string())[0].as_py()))
+        return ValueDoesNotFit(
+            f"{value} does not fit {column.target.wire.value}",
+            column=f'"{column.name}"',
+            key=self._key_of(batch, row),
+            remedy="correct the value in the source, filter the row out, or widen the target column",
+        )
+
+    def _remember(self, batch: pa.RecordBatch) -> None:
+        keys = batch.select([name for name in self._key if name in batch.schema.names])
+        self._trail.append((self._rows, batch.nbytes, keys))
+        self._trail_bytes += batch.nbytes
+        self._rows += batch.num_rows
+        while self._trail_bytes - self._trail[0][1] > TRAIL_BYTES:
+            self._trail_bytes -= self._trail.popleft()[1]
+
+    def key_of_row(self, line: int) -> str:
+        """The key of the line-th row of this COPY (from 1, as the server counts), as far as remembered."""
+        for first, _, keys in self._trail:
+            if first < line <= first + keys.num_rows:
+                return self._key_of(keys, line - 1 - first)
+        return f"row {line} of the chunk"
+
+    def _key_of(self, batch: pa.RecordBatch, row: int) -> str:
+        names = [name for name in self._key if name in batch.schema.names]
+        if not names:
+            return f"row {self._rows - batch.num_rows + row + 1} of the chunk"
+        return ", ".join(f'"{name}" = {_shown(batch.column(name), row)}' for name in names)
+
+
+def _shown(array: pa.Array, row: int) -> str:
+    value = array.slice(row, 1)
+    try:
+        return str(value.cast(pa.string())[0].as_py())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return repr(value[0])
+
+
+def _first_failure(convert: Convert, array: pa.Array) -> int:
+    """The first row that does not convert, by halving: a bad value is rare, so the good path stays fast."""
+    low, size = 0, len(array)
+    while size > 1:
+        half = size // 2
+        try:
+            convert(array.slice(low, half))
+        except pa.ArrowInvalid:
+            size = half
+        else:
+            low, size = low + half, size - half
+    return low
+
+
+def _wire_type(column: EncodedColumn) -> pa.DataType:
+    if column.target.wire is not Wire.NUMERIC:
+        return _ARROW[column.target.wire]
+    if pa.types.is_decimal(column.type):
+        scale = column.target.scale
+        if scale is not None and column.type.scale > scale:
+            return pa.decimal128(38, scale)
+        return pa.decimal128(38, column.type.scale)
+    return pa.decimal128(20, 0)
+
+
+def _builder(field: pa.Field, wire: Wire) -> pgpq.EncoderBuilder:  # type: ignore[name-defined]
+    match wire:
+        case Wire.JSONB:
+            return encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
+        case Wire.TEXT | Wire.JSON:
+            return encoders.StringEncoderBuilder(field)
+        case _:
+            return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
+
+
+def _convert(column: EncodedColumn) -> Convert:
+    """The safe cast from the column's type to what pgpq encodes; it raises ArrowInvalid on a misfit."""
+    wire = _wire_type(column)
+    decode = _decoded if pa.types.is_dictionary(column.type) else _same
+    match column.target.wire:
+        case Wire.UUID if not pa.types.is_fixed_size_binary(column.type):
+            return lambda array: _uuid_bytes(decode(array))
+        case Wire.TIMESTAMP | Wire.TIMESTAMPTZ if pa.types.is_timestamp(column.type):
+            return lambda array: _microseconds(array, wire)
+        case Wire.DATE:
+            return lambda array: _within(array.cast(wire), pa.int32(), _DAY_MIN, _DAY_MAX)
+        case Wire.TIME if column.type == pa.time64("ns"):
+            return lambda array: _floored(array.cast(pa.int64())).cast(wire)
+    if column.type == wire:
+        return _same
+    return lambda array: decode(array).cast(wire)
+
+
+def _same(array: pa.Array) -> pa.Array:
+    return array
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    return array.dictionary_decode()
+
+
+def _microseconds(array: pa.Array, wire: pa.DataType) -> pa.Array:
+    """Any unit to microseconds; nanoseconds by floor, since a cast would round toward zero before 1970."""
+    whole = array.cast(pa.int64())
+    if array.type.unit == "ns":
+        whole = _floored(whole)
+    elif array.type.unit != "us":
+        whole = array.cast(wire).cast(pa.int64())
+    return _within(whole, pa.int64(), _US_MIN, _INFINITE - 1).cast(wire)
+
+
+def _floored(nanoseconds: pa.Array) -> pa.Array:
+    quotient = pc.divide(nanoseconds, 1000)
+    short = pc.less(nanoseconds, pc.multiply(quotient, 1000))
+    return pc.subtract(quotient, short.cast(pa.int64()))
+
+
+def _within(array: pa.Array, integer: pa.DataType, low: int, high: int) -> pa.Array:
+    bounds = pc.min_max(array.cast(integer))
+    smallest, largest = bounds["min"].as_py(), bounds["max"].as_py()
+    if smallest is not None and (smallest < low or largest > high):
+        raise pa.ArrowInvalid("outside of PostgreSQL's range")
+    return array
+
+
+def _uuid_bytes(array: pa.Array) -> pa.Array:
+    """Text such as 8-4-4-4-12 hexadecimal digits, dashes optional, to the 16 bytes that PostgreSQL reads."""
+    digits = pc.replace_substring(array, "-", "")
+    well_formed = pc.match_substring_regex(digits, "^[0-9a-fA-F]{32}$")
+    if not pc.all(well_formed, min_count=0).as_py():
+        raise pa.ArrowInvalid("not a UUID")
+    filled = pc.fill_null(digits, "0" * 32)
+    start = filled.offset * 32
+    text = filled.buffers()[2].slice(start, 32 * len(filled)).to_pybytes() if len(filled) else b""
+    raw = bytes.fromhex(text.decode("ascii"))
+    values = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(array), [None, pa.py_buffer(raw)]
+    )
+    if not array.null_count:
+        return values
+    return pc.if_else(pc.is_valid(array), values, pa.scalar(None, pa.binary(16)))

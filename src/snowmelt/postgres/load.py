@@ -1,0 +1,245 @@
+"""One chunk into one table: rows and their record in a single transaction."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import LiteralString, Self
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from snowmelt.errors import ClaimLost, RetriableError, SnowmeltError, TableError
+from snowmelt.model import Claim, Column, LoadTable, TargetColumn, TargetState, TargetTable
+from snowmelt.postgres import ddl
+from snowmelt.postgres.claims import evict_within
+from snowmelt.postgres.connect import Session, SessionSettings
+from snowmelt.postgres.encode import EncodedColumn, Encoder
+from snowmelt.postgres.failures import translate
+from snowmelt.postgres.queries import query
+from snowmelt.types import target_type
+
+LOCK_PATIENCE_SECONDS = 20.0
+LOCK_POLL_SECONDS = 0.05
+
+
+class PostgresTarget:
+    """`ports.Target`: a session of its own for each worker thread."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def inspect(self, table: TargetTable) -> TargetState:
+        """What stands in the target table now."""
+        return ddl.inspect(self._session, table)
+
+    def create(self, table: TargetTable, columns: Sequence[Column]) -> None:
+        """Create the table if it is not there."""
+        ddl.create(self._session, table, columns)
+
+    @contextmanager
+    def load(self, claim: Claim, table: LoadTable) -> Iterator[PostgresLoad]:
+        """Begin moving a claimed chunk; leaving without `commit` rolls everything back."""
+        with PostgresLoad(self._session, claim, table) as load:
+            yield load
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session.close()
+
+
+def _encoded(table: LoadTable, columns: Iterable[TargetColumn]) -> list[EncodedColumn]:
+    """The columns as they will be encoded; raises TableError when the target changed after planning."""
+    found = {column.name: column for column in columns}
+    encoded = []
+    for column in table.columns:
+        target = found.get(column.name)
+        wire = target_type(target.type) if target else None
+        if wire is None:
+            raise TableError(
+                f'the target has no loadable column "{column.name}" any more',
+                table=str(table.job.target),
+                remedy="put the column back as it was planned, or start the table anew",
+            )
+        encoded.append(EncodedColumn(column.name, column.type, wire))
+    return encoded
+
+
+class PostgresLoad:
+    """The transaction that moves one chunk. Nothing else of the ledger is touched in it: a stalled holder
+    of any wider lock would block every other worker."""
+
+    _encoder: Encoder
+    _cursor: psycopg.Cursor
+    _copy: AbstractContextManager[psycopg.Copy]
+    _writer: psycopg.Copy
+
+    def __init__(self, session: Session, claim: Claim, table: LoadTable) -> None:
+        self._claim = claim
+        self._table = table
+        self._session = session
+        self._connection = session.connection
+        self._fence = {
+            "table_id": claim.table_id,
+            "chunk_id": claim.chunk.id,
+            "token": claim.token,
+        }
+        self._rows = 0
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave(error)
+
+    def _begin(self) -> None:
+        try:
+            self._connection.execute("BEGIN")
+            self._configure(self._session.server.settings)
+            self._lock()
+            owned = self._connection.execute(query("owns_claim"), self._fence).fetchone()
+            if not (owned and owned[0]):
+                raise self._lost()
+            self._encoder = self._plan_encoding()
+            self._cursor = self._connection.cursor()
+            self._copy = self._cursor.copy(self._statement())
+            self._writer = self._copy.__enter__()
+            self._send(self._encoder.header())
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def _configure(self, settings: SessionSettings) -> None:
+        run = f"snowmelt table {self._claim.table_id} chunk {self._claim.chunk.id}"
+        for name, value in (
+            ("application_name", run),
+            ("synchronous_commit", settings.synchronous_commit),
+            ("work_mem", settings.work_mem),
+        ):
+            if value is not None:
+                self._connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+
+    def _lock(self) -> None:
+        """Take the chunk's advisory lock. Whoever else holds it lost the claim to us, and is ended."""
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            row = self._connection.execute(query("lock_chunk"), self._fence).fetchone()
+            if row and row[0]:
+                return
+            if time.monotonic() > deadline:
+                raise RetriableError("the backend that held this chunk before does not end")
+            evict_within(self._connection, self._fence)
+            time.sleep(LOCK_POLL_SECONDS)
+
+    def _plan_encoding(self) -> Encoder:
+        """An encoder for the target's columns as they are and, by the lock that COPY would take anyway, stay:
+        bytes encoded for a type that has changed meanwhile could be read as another value."""
+        target = self._table.job.target
+        lock: LiteralString = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
+        self._connection.execute(sql.SQL(lock).format(ddl.identifier(target)))
+        columns = ddl.columns(self._connection, target)
+        return Encoder(_encoded(self._table, columns), self._table.key)
+
+    def _statement(self) -> sql.Composed:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._table.columns)
+        statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
+        return sql.SQL(statement).format(ddl.identifier(self._table.job.target), names)
+
+    def write(self, batch: pa.RecordBatch) -> int:
+        """Send a batch to COPY; returns the bytes it became on the wire."""
+        before = self._bytes
+        try:
+            for piece in self._encoder.pieces(batch):
+                self._send(piece)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        self._rows += batch.num_rows
+        return self._bytes - before
+
+    def _send(self, data: bytes) -> None:
+        self._writer.write(data)
+        self._bytes += len(data)
+
+    def complete(self, rows_read: int) -> int:
+        """End COPY, then mark the chunk completed as the last statement; returns rows written."""
+        try:
+            self._send(self._encoder.trailer())
+            self._copy.__exit__(None, None, None)
+            written = self._cursor.rowcount
+            done = self._connection.execute(
+                query("complete_chunk"),
+                {
+                    **self._fence,
+                    "rows_read": rows_read,
+                    "rows_written": written,
+                    "rows_skipped": rows_read - written,
+                    "bytes": self._bytes,
+                },
+            ).rowcount
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        if done != 1:
+            raise self._lost()
+        return written
+
+    def commit(self) -> None:
+        """Commit rows and record together. After ConnectionLost only the ledger knows whether it happened."""
+        try:
+            self._connection.execute("COMMIT")
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Roll back what was not committed. A connection in mid-COPY is closed: the server then rolls back."""
+        if error is None and self._connection.pgconn.transaction_status == _IDLE:
+            return
+        if self._connection.pgconn.transaction_status in (_IN_TRANSACTION, _IN_ERROR):
+            try:
+                self._connection.execute("ROLLBACK")
+            except psycopg.Error:
+                self._session.close()
+        elif self._connection.pgconn.transaction_status != _IDLE:
+            self._session.close()
+
+    def _translated(self, error: psycopg.Error) -> SnowmeltError:
+        """The error with its place; COPY's context tells row and column of a value that it refused."""
+        known = translate(error)
+        row, column = _place_in_copy(error.diag.context or "")
+        known.column = known.column or column
+        if row is not None:
+            known.key = self._encoder.key_of_row(row)
+        return known
+
+    def _lost(self) -> ClaimLost:
+        return ClaimLost("another worker owns the chunk now", chunk=self._claim.chunk.id)
+
+
+_PLACE = re.compile(r"^COPY .*?, \D*(\d+)(?:, [^\s,]+ (.+))?$", re.MULTILINE)
+_IDLE = psycopg.pq.TransactionStatus.IDLE
+_IN_TRANSACTION = psycopg.pq.TransactionStatus.INTRANS
+_IN_ERROR = psycopg.pq.TransactionStatus.INERROR
+
+
+def _place_in_copy(context: str) -> tuple[int | None, str | None]:
+    """Row (from 1) and quoted column out of `COPY t, line 7, column "x"`, as far as it is told.
+
+    The words are in the server's language; the order of table, row and column is not.
+    """
+    place = _PLACE.search(context)
+    if place is None:
+        return None, None
+    return int(place.group(1)), f'"{place.group(2)}"' if place.group(2) else None

@@ -1,0 +1,199 @@
+"""The tables of a run in the ledger: planned with their chunks, finished by a recount."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from snowmelt.chunks import range_to_json
+from snowmelt.errors import CountMismatch
+from snowmelt.model import Column, SourceTable, StoredLoad, TargetTable, Writer
+from snowmelt.plan import TablePlan
+from snowmelt.postgres.connect import Session
+from snowmelt.postgres.ddl import identifier
+from snowmelt.postgres.queries import query
+
+_log = logging.getLogger(__name__)
+
+
+class PostgresLoads:
+    """The tables of runs in one target database's ledger."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, run_id: UUID, plan: TablePlan) -> None:
+        """Write a table and all its chunks, durably and at once; a table that is there already stays."""
+        job = plan.job
+        with self._session.transaction(durable=True) as connection:
+            row = connection.execute(
+                query("add_load"),
+                {
+                    "run_id": run_id,
+                    "source_name": job.source_name,
+                    "source_database": job.source.database,
+                    "source_schema": job.source.schema,
+                    "source_table": job.source.name,
+                    "target_database": job.target.database,
+                    "target_schema": job.target.schema,
+                    "target_table": job.target.name,
+                    "table_hash": plan.table_hash,
+                    "snapshot": Jsonb(dict(plan.relation.snapshot)),
+                    "columns": Jsonb(_columns_to_json(plan.relation.columns)),
+                    "plan": Jsonb(
+                        {
+                            "strategy": plan.strategy,
+                            "reason": plan.reason,
+                            "create": plan.create,
+                            "facts": dict(plan.facts),
+                            "row_key": list(plan.key),
+                            "primary_key": list(plan.relation.primary_key) if plan.create else [],
+                        }
+                    ),
+                    "truncation": Jsonb(
+                        {
+                            "action": plan.truncation.action.value,
+                            "row": plan.truncation.row,
+                            "reason": plan.truncation.reason,
+                        }
+                    ),
+                    "planned_rows": plan.planned_rows,
+                },
+            ).fetchone()
+            if row is None:
+                return
+            with connection.cursor().copy(query("copy_chunks")) as copy:
+                for chunk in plan.chunks:
+                    copy.write_row(
+                        (row[0], chunk.id, Jsonb(range_to_json(chunk.range)), chunk.planned_rows)
+                    )
+
+    def of(self, run_id: UUID) -> tuple[StoredLoad, ...]:
+        """The tables of a run as they were planned."""
+        with self._session.transaction() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            rows = cursor.execute(query("loads"), {"run_id": run_id}).fetchall()
+        return tuple(
+            StoredLoad(
+                table_id=row["table_id"],
+                source=SourceTable(
+                    row["source_database"], row["source_schema"], row["source_table"]
+                ),
+                source_name=row["source_name"],
+                target=TargetTable(
+                    self._session.server.database, row["target_schema"], row["target_table"]
+                ),
+                table_hash=row["table_hash"],
+                columns=_columns_from_json(row["columns"]),
+                key=tuple(row["plan"].get("row_key", ())),
+                snapshot=row["snapshot"],
+                facts=row["plan"].get("facts", {}),
+                create=row["plan"].get("create", False),
+                planned_rows=row["planned_rows"],
+                chunks=row["chunks"],
+                completed_chunks=row["completed_chunks"],
+                completed_rows=row["completed_rows"],
+                completed=row["completed"],
+            )
+            for row in rows
+        )
+
+    def writers(self, target: TargetTable) -> tuple[Writer, ...]:
+        """The runs that have a record of writing the table, newest first."""
+        with self._session.transaction() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            rows = cursor.execute(
+                query("writers"), {"schema": target.schema, "table": target.name}
+            ).fetchall()
+        return tuple(Writer(**row) for row in rows)
+
+    def reopen(self, run_id: UUID, table_ids: Sequence[int]) -> None:
+        """Give failed tables and chunks of a resumed run their attempts back."""
+        parameters = {"run_id": run_id, "table_ids": list(table_ids)}
+        with self._session.transaction(durable=True) as connection:
+            connection.execute(query("reopen_loads"), parameters)
+            connection.execute(query("reopen_chunks"), parameters)
+
+    def forget(self, run_id: UUID, table_id: int) -> None:
+        """Drop a table from a run, for a restart of it."""
+        with self._session.transaction(durable=True) as connection:
+            connection.execute(query("abandon_load"), {"run_id": run_id, "table_id": table_id})
+
+    def fail(self, table_id: int, error: str) -> None:
+        """Close a table as failed: no chunk of it is claimed any more."""
+        with self._session.transaction(durable=True) as connection:
+            connection.execute(query("fail_load"), {"table_id": table_id, "error": error})
+
+    def finish(self, table_id: int) -> bool:
+        """Complete a table if every chunk is committed; False if some are not, or not any more.
+
+        The recount stands in the transaction that marks the table: what workers were told of asynchronous
+        commits is not the truth after a crash of the server, the ledger is. Raises CountMismatch when the
+        rows read are not the rows planned.
+        """
+        with self._session.transaction(durable=True) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
+            if load is None:
+                return False
+            if load["completed"]:
+                return True
+            count = cursor.execute(query("recount"), {"table_id": table_id}).fetchone() or {}
+            if count["open_chunks"]:
+                return False
+            if load["planned_rows"] is not None and count["rows_read"] != load["planned_rows"]:
+                raise CountMismatch(
+                    f"{count['rows_read']:,} rows were read, {load['planned_rows']:,} were planned",
+                    table=f"{load['target_schema']}.{load['target_table']}",
+                    remedy="the source changed while it was read: load the table anew into an empty target",
+                )
+            self._furnish(connection, load)
+            connection.execute(query("complete_load"), {"table_id": table_id})
+        _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
+        return True
+
+    def _furnish(self, connection: psycopg.Connection, load: Mapping[str, object]) -> None:
+        """Give a created table its primary key, and any table fresh statistics."""
+        table = identifier(TargetTable("", str(load["target_schema"]), str(load["target_table"])))
+        plan = load["plan"]
+        primary_key = plan.get("primary_key", []) if isinstance(plan, dict) else []
+        if primary_key:
+            memory = self._session.server.settings.maintenance_work_mem
+            if memory:
+                connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
+            add: LiteralString = "ALTER TABLE {} ADD PRIMARY KEY ({})"
+            columns = sql.SQL(", ").join(sql.Identifier(name) for name in primary_key)
+            connection.execute(sql.SQL(add).format(table, columns))
+        connection.execute(sql.SQL("ANALYZE {}").format(table))
+
+
+def _columns_to_json(columns: Sequence[Column]) -> dict[str, object]:
+    """Readable names beside the exact Arrow schema, which has no readable form that can be read back."""
+    schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
+    return {
+        "columns": [
+            {"name": column.name, "type": str(column.type), "source_type": column.source_type}
+            for column in columns
+        ],
+        "arrow": base64.b64encode(schema.serialize().to_pybytes()).decode("ascii"),
+    }
+
+
+def _columns_from_json(value: object) -> tuple[Column, ...]:
+    match value:
+        case {"columns": list(described), "arrow": str(encoded)}:
+            schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded)))
+            return tuple(
+                Column(field.name, field.type, field.nullable, str(entry["source_type"]))
+                for field, entry in zip(schema, described, strict=True)
+            )
+    return ()

@@ -1,0 +1,93 @@
+"""Plans, reports and statuses as JSON-ready values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from snowmelt.model import Report, RunStatus, TableStatus
+from snowmelt.plan import Plan, TablePlan
+
+
+def plan_json(plan: Plan) -> dict[str, object]:
+    """A plan as `snowmelt plan --json` prints it."""
+    return {
+        "run_id": str(plan.run_id),
+        "resumed": plan.resumed,
+        "execution_hash": plan.identity.execution_hash,
+        "sources": list(plan.identity.source_names),
+        "warnings": list(plan.warnings),
+        "refused": bool(plan.refusals),
+        "tables": [_table_plan_json(table) for table in plan.tables],
+    }
+
+
+def _table_plan_json(table: TablePlan) -> dict[str, object]:
+    counted = [chunk.planned_rows for chunk in table.chunks if chunk.planned_rows is not None]
+    return {
+        "source_name": table.job.source_name,
+        "source": str(table.job.source),
+        "target": str(table.job.target),
+        "target_database": table.job.target.database,
+        "strategy": table.strategy,
+        "reason": table.reason,
+        "rows": table.planned_rows,
+        "chunks": len(table.chunks),
+        "largest_chunk": max(counted, default=None),
+        "columns": [column.name for column in table.relation.columns],
+        "snapshot": dict(table.relation.snapshot),
+        "create": table.create,
+        "resumes": table.resumes is not None,
+        "truncation": {
+            "action": table.truncation.action.value,
+            "row": table.truncation.row,
+            "reason": table.truncation.reason,
+        },
+        "notes": list(table.notes),
+        "refusals": [{"what": r.what, "remedy": r.remedy} for r in table.refusals],
+    }
+
+
+def report_json(report: Report) -> dict[str, object]:
+    """A report as `snowmelt migrate --json` prints it."""
+    return {
+        "run_id": str(report.run_id),
+        "status": report.state.value,
+        "resumed": report.resumed,
+        "rows": report.rows,
+        "seconds": round(report.seconds, 3),
+        "tables": [table_json(table) for table in report.tables],
+        "errors": list(report.errors),
+    }
+
+
+def status_json(run: RunStatus) -> dict[str, object]:
+    """A run as `snowmelt status --json` prints it."""
+    return {
+        "run_id": str(run.run_id),
+        "status": run.state.value,
+        "sources": list(run.source_names),
+        "database": run.database,
+        "started_at": run.started_at.isoformat(),
+        "active_at": run.active_at.isoformat(),
+        "completed_at": run.completed_at.isoformat() if run.completed_at else None,
+        "live_workers": run.live_workers,
+        "error": run.error,
+        "tables": [table_json(table) for table in run.tables],
+    }
+
+
+def table_json(table: TableStatus) -> dict[str, object]:
+    """A table of a run, all facts."""
+    return {name: _plain(getattr(table, name)) for name in TableStatus.__slots__}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case UUID():
+            return str(value)
+        case Mapping():
+            return dict(value)
+        case _ if hasattr(value, "isoformat"):
+            return value.isoformat()
+    return value

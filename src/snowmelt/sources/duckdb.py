@@ -1,0 +1,321 @@
+"""A DuckDB file, or Parquet and CSV files in a folder, as a source.
+
+    duckdb:///visits.duckdb     a database file; a fourth slash makes the path absolute
+    files:///exports            a folder; a table's source is a file or glob in it
+
+Rows stream as Arrow: DuckDB runs a query while its batches are fetched, so memory holds some batches only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from snowmelt.chunks import Bound, Chunk, DayHistogram, KeyKind, KeyRange, NullKeys, WholeTable
+from snowmelt.errors import SourceChanged, TableError, UsageError
+from snowmelt.model import ChunkKey, Column, Relation, SourceTable
+
+BATCH_BYTES = 8 << 20
+"""What a batch is meant to weigh; its row count follows from the columns' estimated widths."""
+TEXT_BYTES = 48
+"""The estimate for a value of text or binary. Too low an estimate only makes batches larger."""
+
+_CLOCKS = frozenset(
+    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "today"}
+)
+_READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".gz": "read_csv", ".tsv": "read_csv"}
+
+
+class DuckDBSource:
+    """`ports.Source`: one DuckDB connection, opened read-only where there is a database file."""
+
+    def __init__(self, kind: Literal["duckdb", "files"], path: Path) -> None:
+        """Raises UsageError for what is not there or can't be opened."""
+        self._kind, self._path = kind, path
+        if not self._path.exists():
+            raise UsageError(
+                f"{self._path} does not exist", remedy="correct `connection` of the source"
+            )
+        try:
+            self._connection = (
+                duckdb.connect(self._path, read_only=True)
+                if self._kind == "duckdb"
+                else duckdb.connect()
+            )
+            self._connection.execute("SET TimeZone = 'UTC'")
+            # Without this a parallel scan of a large file holds finished batches back to keep them in order.
+            self._connection.execute("SET preserve_insertion_order = false")
+        except duckdb.Error as error:
+            raise UsageError(
+                f"{self._path} can't be opened: {_first_line(error)}",
+                remedy="is it a DuckDB file, and does no other process have it open for writing?",
+            ) from error
+
+    def describe(self, table: SourceTable) -> Relation:
+        """Columns, declared key, and the files' identity as the snapshot."""
+        snapshot = self._fingerprint(table)
+        with self._failing(table) as cursor:
+            relation = self._relation(table)
+            described = cursor.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+            schema = cursor.sql(f"SELECT * FROM {relation} LIMIT 0").to_arrow_table().schema
+        self._check_filter(table, frozenset(schema.names))
+        columns = tuple(
+            Column(name, schema.field(place).type, null != "NO", str(type))
+            for place, (name, type, null, *_) in enumerate(described)
+        )
+        key = tuple(name for name, _, _, key, *_ in described if key == "PRI")
+        return Relation(columns, key, snapshot)
+
+    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
+        """Rows that pass the filter."""
+        self._check_snapshot(table, snapshot)
+        with self._failing(table) as cursor:
+            row = cursor.sql(
+                f"SELECT count(*) FROM {self._relation(table)} {_where(table)}"
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def days(
+        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
+    ) -> DayHistogram:
+        """Rows per day by one aggregated query; raises TableError if the key is no date or timestamp."""
+        self._check_snapshot(table, snapshot)
+        name = _quoted(key.column)
+        with self._failing(table) as cursor:
+            relation = self._relation(table)
+            described = cursor.sql(f"DESCRIBE SELECT {name} FROM {relation}").fetchall()
+            kind = _kind(str(described[0][1]), key, table)
+            day = (
+                f"CAST({name} AT TIME ZONE 'UTC' AS DATE)"
+                if kind == "instant"
+                else f"CAST({name} AS DATE)"
+            )
+            # greatest() and least() pass over NULL, so NULL keys are told apart first.
+            rows = cursor.sql(
+                f"SELECT CASE WHEN {name} IS NULL THEN NULL ELSE "
+                f"greatest(least({day}, DATE '9999-12-31'), DATE '0001-01-01') END AS day, count(*) "
+                f"FROM {relation} {_where(table)} GROUP BY day ORDER BY day NULLS LAST"
+            ).fetchall()
+        return DayHistogram(
+            column=key.column,
+            kind=kind,
+            days=tuple((day, count) for day, count in rows if day is not None),
+            nulls=sum(count for day, count in rows if day is None),
+            nullable=described[0][2] != "NO",
+        )
+
+    @contextmanager
+    def read(
+        self,
+        table: SourceTable,
+        chunk: Chunk,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+    ) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The chunk's rows as batches of some megabytes, of exactly the columns' types."""
+        self._check_snapshot(table, snapshot)
+        names = ", ".join(_quoted(column.name) for column in columns)
+        query = f"SELECT {names} FROM {self._relation(table)} {_where(table, _predicate(chunk))}"
+        schema = pa.schema([pa.field(column.name, column.type) for column in columns])
+        with self._failing(table) as cursor:
+            reader = cursor.sql(query).to_arrow_reader(_batch_rows(schema))
+            yield self._batches(reader, schema, table)
+        self._check_snapshot(table, snapshot)
+
+    def _batches(
+        self, reader: pa.RecordBatchReader, schema: pa.Schema, table: SourceTable
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            if batch.schema.types != schema.types:
+                raise SourceChanged(
+                    "the source's column types are not those of the plan", table=str(table)
+                )
+            yield batch
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    @contextmanager
+    def _failing(self, table: SourceTable) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        except (duckdb.Error, pa.ArrowException) as error:
+            remedy = None
+            if isinstance(error, duckdb.CatalogException | duckdb.IOException):
+                remedy = "correct `source` of the table, or the source's schema"
+            elif isinstance(error, duckdb.BinderException | duckdb.ParserException):
+                remedy = "correct the column names or `source_filter` of the table"
+            raise TableError(_first_line(error), table=str(table), remedy=remedy) from error
+        finally:
+            cursor.close()
+
+    def _relation(self, table: SourceTable) -> str:
+        if self._kind == "duckdb":
+            parts = (table.database, table.schema, table.name)
+            return ".".join(_quoted(part) for part in parts if part)
+        reader = _READERS.get(Path(table.name).suffix.lower())
+        if reader is None:
+            raise TableError(
+                "neither a Parquet nor a CSV file",
+                table=str(table),
+                remedy="name a file or glob that ends in .parquet, .csv, .tsv or .csv.gz",
+            )
+        return f"{reader}({_literal(str(self._path / table.name))})"
+
+    def _files(self, table: SourceTable) -> list[Path]:
+        if self._kind == "duckdb":
+            wal = self._path.with_name(self._path.name + ".wal")
+            return [self._path, wal] if wal.exists() else [self._path]
+        return sorted(path for path in self._path.glob(table.name) if path.is_file())
+
+    def _fingerprint(self, table: SourceTable) -> dict[str, object]:
+        """Path, size and time of change of each file: what a reader can know of a file without reading it."""
+        files = self._files(table)
+        if not files:
+            raise TableError(
+                f"no file matches in {self._path}",
+                table=str(table),
+                remedy="correct `source` of the table",
+            )
+        facts = [(path.name, path.stat()) for path in files]
+        return {"files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts]}
+
+    def _check_snapshot(self, table: SourceTable, snapshot: Mapping[str, object]) -> None:
+        if self._fingerprint(table) != dict(snapshot):
+            raise SourceChanged(
+                "the source's files changed after planning",
+                table=str(table),
+                remedy="put the files back as they were, or load the table anew with --restart-table",
+            )
+
+    def _check_filter(self, table: SourceTable, columns: frozenset[str]) -> None:
+        """Raise TableError for a filter that is no single condition, or that changes by itself: a chunk's
+        rows are fixed when the plan is made, and a resume would read other ones."""
+        if table.filter is None:
+            return
+        with self._failing(table) as cursor:
+            text = f"SELECT 1 FROM source WHERE (\n{table.filter}\n)"
+            parsed = json.loads(
+                cursor.execute("SELECT json_serialize_sql(?)", [text]).fetchall()[0][0]
+            )
+            if parsed["error"] or parsed["statements"][0]["node"]["type"] != "SELECT_NODE":
+                raise TableError(
+                    f"source_filter is not one condition: {parsed.get('error_message', table.filter)}",
+                    table=str(table),
+                    remedy="write what could stand after WHERE",
+                )
+            functions, names = _mentions(parsed["statements"][0]["node"]["where_clause"])
+            unstable = {
+                name
+                for (name,) in cursor.execute(
+                    "SELECT DISTINCT function_name FROM duckdb_functions() "
+                    "WHERE stability <> 'CONSISTENT' AND list_contains(?, function_name)",
+                    [sorted(functions)],
+                ).fetchall()
+            }
+        moving = unstable | (names & _CLOCKS - columns)
+        if moving:
+            raise TableError(
+                f"source_filter changes by itself: {', '.join(sorted(moving))}",
+                table=str(table),
+                remedy="write the date or value itself, so that a resume reads the same rows",
+            )
+
+
+def _mentions(node: object) -> tuple[set[str], set[str]]:
+    """Function names and unqualified column names anywhere below a node of DuckDB's syntax tree."""
+    functions: set[str] = set()
+    names: set[str] = set()
+    pending = [node]
+    while pending:
+        match pending.pop():
+            case dict() as entry:
+                if isinstance(entry.get("function_name"), str):
+                    functions.add(entry["function_name"].lower())
+                if isinstance(path := entry.get("column_names"), list) and len(path) == 1:
+                    names.add(str(path[0]).lower())
+                pending.extend(entry.values())
+            case list() as entries:
+                pending.extend(entries)
+    return functions, names
+
+
+def _kind(type: str, key: ChunkKey, table: SourceTable) -> KeyKind:
+    if type == "DATE":
+        return "date"
+    if type == "TIMESTAMP WITH TIME ZONE":
+        return "instant"
+    if type.startswith("TIMESTAMP"):
+        return "timestamp"
+    raise TableError(
+        f"the chunking column is {type}, and chunks are made by date here",
+        table=str(table),
+        column=f'"{key.column}"',
+        remedy="name a date or timestamp column in chunking_columns, or leave it out: one chunk is streamed",
+    )
+
+
+def _where(table: SourceTable, predicate: str | None = None) -> str:
+    conditions = [predicate] if predicate else []
+    if table.filter is not None:
+        conditions.append(f"(\n{table.filter}\n)")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _predicate(chunk: Chunk) -> str | None:
+    match chunk.range:
+        case WholeTable():
+            return None
+        case NullKeys(column):
+            return f"{_quoted(column)} IS NULL"
+        case KeyRange(column, low, high):
+            name = _quoted(column)
+            ends = [f"{name} >= {_bound(low)}"] if low is not None else []
+            ends += [f"{name} < {_bound(high)}"] if high is not None else []
+            return " AND ".join(ends) or f"{name} IS NOT NULL"
+
+
+def _bound(bound: Bound) -> str:
+    match bound:
+        case datetime(tzinfo=None):
+            return f"TIMESTAMP '{bound.isoformat(' ')}'"
+        case datetime():
+            return f"TIMESTAMPTZ '{bound.astimezone(UTC).isoformat(' ')}'"
+        case date():
+            return f"DATE '{bound.isoformat()}'"
+
+
+def _batch_rows(schema: pa.Schema) -> int:
+    width = sum(
+        TEXT_BYTES if pa.types.is_nested(type) or not _fixed(type) else type.bit_width // 8 + 1
+        for type in schema.types
+    )
+    return max(2_048, BATCH_BYTES // max(width, 1))
+
+
+def _fixed(type: pa.DataType) -> bool:
+    try:
+        return type.bit_width > 0
+    except ValueError:
+        return False
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,1 @@
+"""The ledger's SQL: statements by name, and numbered migrations."""

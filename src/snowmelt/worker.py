@@ -1,0 +1,43 @@
+"""Move ONE chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from snowmelt.errors import CountMismatch
+from snowmelt.model import Claim, LoadTable, Outcome
+from snowmelt.ports import Source, Target
+
+OnBytes = Callable[[Claim, int, int], None]
+"""Called as rows move: claim, rows, bytes on the wire. It may raise to stop the move."""
+
+
+def move(
+    claim: Claim, table: LoadTable, source: Source, target: Target, on_bytes: OnBytes
+) -> Outcome:
+    """Read the claimed chunk and commit its rows together with the record that it is done.
+
+    Raises ClaimLost, RetriableError or a FatalError; then nothing of this attempt is in the target, except
+    after ConnectionLost from the commit itself, where only the ledger knows.
+    """
+    started = time.monotonic()
+    rows = wire = 0
+    with target.load(claim, table) as load:
+        with source.read(table.job.source, claim.chunk, table.columns, table.snapshot) as batches:
+            for batch in batches:
+                sent = load.write(batch)
+                rows += batch.num_rows
+                wire += sent
+                on_bytes(claim, batch.num_rows, sent)
+        planned = claim.chunk.planned_rows
+        if planned is not None and rows != planned:
+            raise CountMismatch(
+                f"{rows:,} rows were read, {planned:,} were planned",
+                table=str(table.job.source),
+                chunk=claim.chunk.id,
+                remedy="the source changed under the plan: load the table anew with --restart-table",
+            )
+        written = load.complete(rows)
+        load.commit()
+    return Outcome(claim.table_id, claim.chunk.id, rows, written, wire, time.monotonic() - started)
