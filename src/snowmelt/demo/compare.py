@@ -55,7 +55,7 @@ def install_functions(connection: duckdb.DuckDBPyConnection) -> None:
     """Define what the expressions of `pair` call."""
     for macro in _MACROS:
         connection.execute(macro)
-    connection.create_function("plain_json", plain_json, ["VARCHAR"], "VARCHAR")  # type: ignore[list-item, unused-ignore]
+    connection.create_function("plain_json", plain_json, ["VARCHAR"], "VARCHAR")
 
 
 def pair(name: str, source_type: str, target_type: str, text: str) -> Pair:
@@ -113,4 +113,5 @@ def plain_json(text: str) -> str:
 
 def _plain_number(text: str) -> str:
     # NUL can't be in jsonb's text, so that no string looks like a number.
-    return f"\0{Decimal(text).normalize(Context(prec=len(text) + 1)) + 0}"
+    exact = Context(prec=len(text) + 1)
+    return f"\0{exact.plus(exact.normalize(Decimal(text)))}"  # plus: -0 is 0

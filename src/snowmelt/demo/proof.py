@@ -2,7 +2,7 @@
 
 It shares no code with the loader: PostgreSQL writes the table as CSV text to a temporary file, DuckDB reads it,
 and one aggregation over both sides keeps the rows whose numbers differ. That is EXCEPT ALL in both directions at
-once, in a quarter of its time (3M rows of 30 columns on 2 cores: 24 s at most against 48 s for each direction).
+once, in a fraction of its time (3M rows of 30 columns on 2 cores: 10 to 15 s, against 48 s for each direction).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def prove_relation(
     """Compare what DuckDB reads FROM `relation` with a PostgreSQL table, over the columns of `relation`.
 
     `relation` is DuckDB SQL: "read_parquet('visits.parquet')", or a query in parentheses. 3M rows of 30 columns
-    take 45 s on 2 cores, 2 GB of memory and 3 GB of disk in TMPDIR or /var/tmp.
+    take 40 s on 2 cores, 2 GB of memory and 4 GB of disk in TMPDIR or /var/tmp.
 
     Raises UnknownName without the target table, TableError where it lacks columns, Refused for nested types.
     """
