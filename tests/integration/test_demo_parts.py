@@ -267,7 +267,8 @@ POSTGRES_TYPES = {"DOUBLE": "float8", "FLOAT": "float4", "BLOB": "bytea", "JSON"
 @pytest.fixture(scope="module")
 def dsn(visits: Path) -> Iterator[str]:
     """A server with the visits in the table "Visits", loaded as text: no code of snowmelt's loader."""
-    with LocalPostgres.temporary(settings={"timezone": "Asia/Kolkata"}) as server:
+    settings = {"timezone": "Asia/Kolkata", "fsync": "off"}
+    with LocalPostgres.temporary(settings=settings) as server:
         with psycopg.connect(server.dsn()) as connection:
             load(visits, connection)
         yield server.dsn()

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Literal, Self
@@ -117,12 +117,14 @@ class LocalPostgres:
         atexit.register(self._at_exit)
         try:
             if self.running:
-                # The fifth line is the socket's folder: another one if its process was killed.
-                _, _, _, _, socket_dir, *_ = (self._data / "postmaster.pid").read_text().split("\n")
+                # The fifth line is the folder of the socket: not ours if another process left the server.
+                socket_dir = (self._data / "postmaster.pid").read_text().split("\n")[4]
                 self._check(self._ctl("stop", "-m", "fast"), "did not stop")
-                shutil.rmtree(socket_dir, ignore_errors=True)
+                with suppress(OSError):
+                    Path(socket_dir).rmdir()
             self._password = self._initialised()
             self._configure()
+            shutil.rmtree(self.socket_dir, ignore_errors=True)  # of a server that was killed
             self.socket_dir.mkdir(mode=0o700)
             self._place.give(self.socket_dir)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -216,10 +218,10 @@ class LocalPostgres:
 
     def _configure(self) -> None:
         settings = {
+            **self._settings,
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.socket_dir),
-            **self._settings,
         }
         quoted = {name: value.replace("'", "''") for name, value in settings.items()}
         conf = self._data / "snowmelt.conf"
