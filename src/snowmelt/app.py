@@ -16,6 +16,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from snowmelt.config import Config
+from snowmelt.config.checks import unknown_name
 from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.identity import identity, table_facts, table_hash
@@ -28,8 +29,8 @@ from snowmelt.model import (
     TableJob,
     TableStatus,
 )
-from snowmelt.plan import Plan
-from snowmelt.planner import Surroundings, plan_table
+from snowmelt.plan import Plan, Refusal, TablePlan
+from snowmelt.planner import Surroundings, plan_table, rows_refusals
 from snowmelt.ports import Executor, OpenSource, Source
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server, Session, SessionSettings
@@ -98,6 +99,10 @@ class Mover:
 
     def plan(self, choice: Choice = Choice()) -> Plan:
         """What a run would do, without changing anything. Raises SnowmeltError for what can't be planned."""
+        known = sorted({name for job in self.jobs for name in _names(job)})
+        for name in choice.restart:
+            if name not in known:
+                raise unknown_name("table", name, known)
         run_id, stored = self._unfinished(choice)
         who = identity(self.config)
         tables = []
@@ -160,15 +165,13 @@ class Mover:
         Raises Refused before anything moved; what fails later is in the report.
         """
         if plan.refusals:
-            raise Refused(_refused(plan))
+            raise Refused(_refused(plan.refusals))
         started = time.monotonic()
         stop = stop or Stop()
         for database in self._databases.values():
             migrate_ledger(database.session)
-            database.runs.open(
-                plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
-            )
-        work = self._enter(plan, choice)
+            self._record(plan, choice, database)
+        work = self._enter(plan)
         observer = observer or Silence()
         observer.begins(_statuses(plan, self.status(plan.run_id)))
         pulses = {name: Pulse() for name in self._databases}
@@ -198,25 +201,34 @@ class Mover:
         for heartbeat in self._heartbeats:
             heartbeat.farewell()
 
-    def _enter(self, plan: Plan, choice: Choice) -> list[TableWork]:
-        """Write what is planned to the ledgers, create what is to be created, and hand out the work."""
-        for table in plan.tables:
-            database = self._databases[table.job.target.database]
-            _log.info(
-                "truncation decision",
-                extra={
-                    "action": table.truncation.action.value,
-                    "table": str(table.job.target),
-                    "decision": table.truncation.row,
-                    "reason": table.truncation.reason,
-                },
+    def _record(self, plan: Plan, choice: Choice, database: Database) -> None:
+        """Write the run and its tables to a ledger, all or nothing: what is refused leaves no run behind.
+
+        One run at a time, so that of two which planned the same empty table the second is refused here.
+        """
+        with database.session.transaction(durable=True):
+            database.runs.open(
+                plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
             )
-            if table.resumes is None:
-                if _named(table.job, choice.restart):
-                    for load in database.loads.of(plan.run_id):
-                        if _same(load, table.job):
-                            database.loads.forget(plan.run_id, load.table_id)
+            stored = database.loads.of(plan.run_id)
+            for table in plan.tables:
+                if self._databases[table.job.target.database] is not database:
+                    continue
+                _log_decision(table)
+                if table.resumes is not None:
+                    continue
+                mine = next((load for load in stored if _same(load, table.job)), None)
+                if mine is not None and not _named(table.job, choice.restart):
+                    continue  # another process of this run was first
+                if mine is not None:
+                    database.loads.forget(plan.run_id, mine.table_id)
+                around = self._surroundings(table.job, plan.run_id, ())
+                if refusals := rows_refusals(around):
+                    raise Refused(_refused([(table, refusal) for refusal in refusals]))
                 database.loads.add(plan.run_id, table)
+
+    def _enter(self, plan: Plan) -> list[TableWork]:
+        """Reopen what had failed, create what is to be created, and hand out the work."""
         work = []
         for name, database in self._databases.items():
             loads = {
@@ -282,6 +294,7 @@ class Mover:
     def status(self, run_id: UUID | None = None, limit: int = 20) -> tuple[RunStatus, ...]:
         """Runs as the ledgers have them, newest first; one run when it is named.
 
+        A run is there once for each target database that it writes to, and `limit` counts it once.
         Raises UnknownName for a run that no ledger has.
         """
         found = [
@@ -294,7 +307,9 @@ class Mover:
             raise UnknownName(
                 f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
             )
-        return tuple(sorted(found, key=lambda run: run.started_at, reverse=True)[:limit])
+        newest = sorted(found, key=lambda run: run.started_at, reverse=True)
+        ids = list(dict.fromkeys(run.run_id for run in newest))[:limit]
+        return tuple(run for id in ids for run in newest if run.run_id == id)
 
     def abort(self, run_id: UUID) -> bool:
         """End a run's workers and claims for good. False if it had ended. Raises UnknownName."""
@@ -321,8 +336,8 @@ def _report(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) 
     tables = _statuses(plan, ended)
     errors = [str(stop.error)] if stop.error else []
     errors += [table.error for table in tables if table.error and table.state is State.FAILED]
-    if stop.reason == "aborted":
-        errors.append("the run was aborted")
+    if stop.reason == "aborted" or not errors:  # an abort is known from the ledger, heard of or not
+        errors += [f"run {run.run_id}: {run.error}" for run in ended if run.error]
     states = {run.state for run in ended}
     if errors or State.FAILED in states:
         state = State.FAILED
@@ -335,7 +350,7 @@ def _statuses(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:
     """The tables of the plan, out of all that the run has in its ledgers."""
     mine = {(table.job.target.database, str(table.job.target)) for table in plan.tables}
     return tuple(
-        table for run in runs for table in run.tables if (run.database, table.target) in mine
+        table for run in runs for table in run.tables if (table.database, table.target) in mine
     )
 
 
@@ -374,12 +389,29 @@ def _same(load: StoredLoad, job: TableJob) -> bool:
     return _place(load.source_name, load) == _place(job.source_name, job)
 
 
+def _names(job: TableJob) -> set[str]:
+    """What the command line may call a table."""
+    return {job.source.name, job.target.name, str(job.target)}
+
+
 def _named(job: TableJob, names: Sequence[str]) -> bool:
-    return bool({job.source.name, job.target.name, str(job.target)} & set(names))
+    return bool(_names(job) & set(names))
 
 
-def _refused(plan: Plan) -> str:
-    lines = [f"{table.job}: {refusal}" for table, refusal in plan.refusals]
+def _log_decision(table: TablePlan) -> None:
+    _log.info(
+        "truncation decision",
+        extra={
+            "action": table.truncation.action.value,
+            "table": str(table.job.target),
+            "decision": table.truncation.row,
+            "reason": table.truncation.reason,
+        },
+    )
+
+
+def _refused(refusals: Sequence[tuple[TablePlan, Refusal]]) -> str:
+    lines = [f"{table.job}: {refusal}" for table, refusal in refusals]
     return "\n".join(["nothing was started:", *lines])
 
 

@@ -193,6 +193,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows as the bytes that COPY takes."""
+
+    rows: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A committed chunk. `seconds` runs from the claim to the commit; `bytes` are what COPY was sent."""
 
@@ -218,8 +226,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One table of a run as the ledger has it."""
+    """One table of a run as the ledger of one target database has it; `table_id` counts in that database."""
 
+    database: str
     table_id: int
     source_name: str
     source: str

@@ -51,7 +51,7 @@ def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan
         return _resumed(job, around, around.resumes, truncation)
     relation = source.describe(job.source)
     mode = (*_mode_refusals(job), *_key_refusals(job.keys, relation))
-    refusals = (*mode, *_fit_refusals(relation, around.target), *_rows_refusals(around))
+    refusals = (*mode, *_fit_refusals(relation, around.target), *rows_refusals(around))
     strategy, reason, chunks, rows = (
         ("none", "the table is refused", (), 0) if mode else _chunks(job, source, relation)
     )
@@ -220,7 +220,7 @@ def _fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...
     return tuple(refusals)
 
 
-def _rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
+def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
     """Nothing is appended onto rows that are there, nor beside a run that may go on writing."""
     unfinished = next(
         (w for w in around.writers if w.ending not in ("completed", "aborted") and not w.completed),

@@ -18,6 +18,7 @@ from snowmelt.model import (
     Column,
     Identity,
     LoadTable,
+    Piece,
     Relation,
     RunStatus,
     SourceTable,
@@ -69,8 +70,15 @@ class Source(Protocol):
 class Load(Protocol):
     """The transaction that moves one chunk: its rows and its completion commit together or not at all."""
 
-    def write(self, batch: pa.RecordBatch) -> int:
-        """Send a batch to COPY; returns the bytes it became on the wire. Raises ValueDoesNotFit."""
+    def encode(self, batch: pa.RecordBatch) -> Iterator[Piece]:
+        """A batch as what COPY takes, some megabytes at a time. Raises ValueDoesNotFit.
+
+        Batches are encoded in the order in which they are sent; `send` may run in another thread meanwhile.
+        """
+        ...
+
+    def send(self, piece: Piece) -> None:
+        """Send encoded rows to COPY."""
         ...
 
     def complete(self, rows_read: int) -> int:

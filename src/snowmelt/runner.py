@@ -20,7 +20,7 @@ from snowmelt.errors import (
     SnowmeltError,
     TableError,
 )
-from snowmelt.model import Claim, LoadTable, Outcome, TableStatus
+from snowmelt.model import Claim, LoadTable, Outcome, TableStatus, TargetTable
 from snowmelt.ports import Claims, Loads, OpenSource, Settled, Source, Target
 from snowmelt.retry import backoff_seconds
 from snowmelt.worker import move
@@ -36,11 +36,11 @@ class Observer(Protocol):
 
     def begins(self, tables: Sequence[TableStatus]) -> None: ...
 
-    def moved(self, claim: Claim, rows: int, bytes: int) -> None: ...
+    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None: ...
 
-    def completed(self, claim: Claim, outcome: Outcome) -> None: ...
+    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None: ...
 
-    def gave_up(self, claim: Claim, error: SnowmeltError) -> None: ...
+    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None: ...
 
     def finished(self, table: LoadTable) -> None: ...
 
@@ -53,13 +53,13 @@ class Silence:
     def begins(self, tables: Sequence[TableStatus]) -> None:
         pass
 
-    def moved(self, claim: Claim, rows: int, bytes: int) -> None:
+    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None:
         pass
 
-    def completed(self, claim: Claim, outcome: Outcome) -> None:
+    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
         pass
 
-    def gave_up(self, claim: Claim, error: SnowmeltError) -> None:
+    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
         pass
 
     def finished(self, table: LoadTable) -> None:
@@ -125,7 +125,7 @@ class Crew:
         self._open_hands = open_hands
         self._observer = observer
         self._stop = stop
-        self._errors: Counter[tuple[int, int]] = Counter()
+        self._errors: Counter[tuple[TargetTable, int]] = Counter()
         self._random = random.Random()
 
     def work(self) -> None:
@@ -171,7 +171,9 @@ class Crew:
     def _attempt(self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
         try:
             source = kit.source(work)
-            outcome = move(claim, work.table, source, hands.target, self._moving(hands.claims))
+            outcome = move(
+                claim, work.table, source, hands.target, self._moving(hands.claims, work.table)
+            )
         except ClaimLost:
             hands.claims.drop(claim)
         except RetriableError as error:
@@ -187,18 +189,19 @@ class Crew:
             self._fail(hands, work, claim, TableError(f"{type(error).__name__}: {error}"))
         else:
             hands.claims.drop(claim)
-            self._observer.completed(claim, outcome)
+            self._observer.completed(work.table, claim, outcome)
 
-    def _moving(self, claims: Claims) -> Callable[[Claim, int, int], None]:
+    def _moving(self, claims: Claims, table: LoadTable) -> Callable[[Claim, int, int], None]:
         def moving(claim: Claim, rows: int, bytes: int) -> None:
             claims.beat(claim)
-            self._observer.moved(claim, rows, bytes)
+            self._observer.moved(table, claim, rows, bytes)
 
         return moving
 
     def _retry(self, hands: Hands, work: TableWork, claim: Claim, error: RetriableError) -> None:
-        self._errors[claim.table_id, claim.chunk.id] += 1
-        attempts = self._errors[claim.table_id, claim.chunk.id]
+        chunk = (work.table.job.target, claim.chunk.id)
+        self._errors[chunk] += 1
+        attempts = self._errors[chunk]
         if attempts > work.table.job.max_retry_attempts:
             gone = TableError(
                 f"gave up after {attempts} attempts: {error.what}",
@@ -211,15 +214,15 @@ class Crew:
         if settled is Settled.COMPLETED:
             planned = claim.chunk.planned_rows or 0
             outcome = Outcome(claim.table_id, claim.chunk.id, planned, planned, 0, 0)
-            self._observer.completed(claim, outcome)
+            self._observer.completed(work.table, claim, outcome)
         elif settled is Settled.CLOSED:
-            self._observer.gave_up(claim, error)
+            self._observer.gave_up(work.table, claim, error)
 
     def _fail(self, hands: Hands, work: TableWork, claim: Claim, error: SnowmeltError) -> None:
         """Close chunk and table as failed, unless the chunk is not ours to judge any more."""
         error.located(table=str(work.table.job.target), chunk=claim.chunk.id)
         if hands.claims.fail(claim, str(error)) is Settled.CLOSED:
-            self._observer.gave_up(claim, error)
+            self._observer.gave_up(work.table, claim, error)
             self._fail_table(hands, work, error)
 
     def _fail_table(self, hands: Hands, work: TableWork, error: SnowmeltError) -> None:

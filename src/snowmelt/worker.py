@@ -7,7 +7,11 @@ from collections.abc import Callable
 
 from snowmelt.errors import CountMismatch
 from snowmelt.model import Claim, LoadTable, Outcome
+from snowmelt.ahead import read_ahead
 from snowmelt.ports import Source, Target
+
+PIECES_AHEAD = 2
+"""Encoded pieces that wait while one is sent: reading and encoding go on beside the server's work."""
 
 OnBytes = Callable[[Claim, int, int], None]
 """Called as rows move: claim, rows, bytes on the wire. It may raise to stop the move."""
@@ -25,11 +29,13 @@ def move(
     rows = wire = 0
     with target.load(claim, table) as load:
         with source.read(table.job.source, claim.chunk, table.columns, table.snapshot) as batches:
-            for batch in batches:
-                sent = load.write(batch)
-                rows += batch.num_rows
-                wire += sent
-                on_bytes(claim, batch.num_rows, sent)
+            encoded = (piece for batch in batches for piece in load.encode(batch))
+            with read_ahead(encoded, PIECES_AHEAD) as pieces:
+                for piece in pieces:
+                    load.send(piece)
+                    rows += piece.rows
+                    wire += len(piece.data)
+                    on_bytes(claim, piece.rows, len(piece.data))
         planned = claim.chunk.planned_rows
         if planned is not None and rows != planned:
             raise CountMismatch(

@@ -48,9 +48,7 @@ def test_killed_client(database: Database, tmp_path: Path, primary_key: bool) ->
 
 
 @pytest.mark.parametrize("primary_key", [False, True], ids=["no key", "primary key"])
-def test_killed_server_too(
-    own_postgres: LocalPostgres, tmp_path: Path, primary_key: bool
-) -> None:
+def test_killed_server_too(own_postgres: LocalPostgres, tmp_path: Path, primary_key: bool) -> None:
     """The server loses its asynchronous commits; the client dies before, after, or lives through it."""
     dice = random.Random(SEED)
     database = Database("killed", own_postgres.create_database("killed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,14 +50,15 @@ def document(value: object) -> None:
 def messages() -> Iterator[None]:
     """Errors as messages: 2 for a command or config that can't be carried out, 1 for all else.
 
-    With --debug the traceback is shown instead.
+    With --debug the traceback is shown instead; the exit code is the same.
     """
     try:
         yield
     except SnowmeltError as error:
         if Verbosity.debug:
-            raise
-        err.print(f"[bold red]error:[/] {_escaped(str(error))}")
+            traceback.print_exc()
+        else:
+            err.print(f"[bold red]error:[/] {_escaped(str(error))}")
         raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
 
 

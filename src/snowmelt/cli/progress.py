@@ -62,34 +62,34 @@ class Gauges:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.by_id: dict[int, Gauge] = {}
+        self._gauges: dict[tuple[str, str], Gauge] = {}
 
     def begins(self, tables: Sequence[TableStatus]) -> None:
-        self.by_id = {
-            table.table_id: Gauge(
+        self._gauges = {
+            (table.database, table.target): Gauge(
                 table.target, table.planned_rows, table.chunks, table.rows, table.completed_chunks
             )
             for table in tables
         }
 
-    def moved(self, claim: Claim, rows: int, bytes: int) -> None:
+    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None:
         with self._lock:
-            gauge = self.by_id[claim.table_id]
+            gauge = self._gauge(table)
             if gauge.state == "waiting":
                 gauge.state, gauge.started = "loading", time.monotonic()
             gauge.in_flight[claim.token] = gauge.in_flight.get(claim.token, 0) + rows
             gauge.bytes += bytes
 
-    def completed(self, claim: Claim, outcome: Outcome) -> None:
+    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
         with self._lock:
-            gauge = self.by_id[outcome.table_id]
+            gauge = self._gauge(table)
             gauge.in_flight.pop(claim.token, None)
             gauge.rows += outcome.rows_written
             gauge.completed_chunks += 1
 
-    def gave_up(self, claim: Claim, error: SnowmeltError) -> None:
+    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
         with self._lock:
-            gauge = self.by_id[claim.table_id]
+            gauge = self._gauge(table)
             gauge.in_flight.pop(claim.token, None)
             gauge.retries += 1
 
@@ -101,11 +101,15 @@ class Gauges:
 
     def _end(self, table: LoadTable, state: str) -> None:
         with self._lock:
-            gauge = self.by_id[table.table_id]
+            gauge = self._gauge(table)
             gauge.state, gauge.ended = state, time.monotonic()
 
+    def _gauge(self, table: LoadTable) -> Gauge:
+        target = table.job.target
+        return self._gauges[target.database, str(target)]
+
     def snapshot(self) -> list[Gauge]:
-        return list(self.by_id.values())
+        return list(self._gauges.values())
 
 
 @contextmanager

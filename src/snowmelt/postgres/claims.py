@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID, uuid4
@@ -28,6 +29,10 @@ from snowmelt.postgres.queries import query
 # belongs to a stalled backend, which is then ended.
 LOCK_TIMEOUT_MS = 1_000
 FENCING_ATTEMPTS = 5
+# A process that is stopped within a transaction of the ledger would keep its locks: an uncommitted claim is
+# skipped by everyone, an uncommitted finish stops whoever reads the table. Such a transaction has no advisory
+# lock to be found by; the server ends it. Of moves it would not: a backend in COPY is not idle.
+PAUSE_LIMIT_MS = 30_000
 
 
 @dataclass(slots=True)
@@ -50,6 +55,14 @@ class Pulse:
         """Per claim, the seconds since it last moved a byte."""
         now = time.monotonic()
         return {str(token): round(now - at, 1) for token, at in list(self.moved_at.items())}
+
+
+@contextmanager
+def brief(session: Session, *, durable: bool = True) -> Iterator[psycopg.Connection]:
+    """A transaction of the ledger that ends, one way or the other, also when its client stops in it."""
+    with session.transaction(durable=durable) as connection:
+        connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {PAUSE_LIMIT_MS}")
+        yield connection
 
 
 class PostgresClaims:
@@ -83,7 +96,7 @@ class PostgresClaims:
     def _claim_open(
         self, table_id: int, token: UUID
     ) -> tuple[int, dict[str, object], int, int] | None:
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             return connection.execute(
                 query("claim_open"),
                 {"table_id": table_id, "token": token, "worker_id": self._pulse.worker_id},
@@ -118,7 +131,7 @@ class PostgresClaims:
         """Run a durable update of one chunk; who holds its row longer than a commit takes is ended."""
         for _ in range(FENCING_ATTEMPTS):
             try:
-                with self._session.transaction(durable=True) as connection:
+                with brief(self._session) as connection:
                     connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
                     cursor = connection.execute(query(name), parameters)
                     return cursor.fetchone() if cursor.description else (cursor.rowcount or None)  # type: ignore[return-value]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pgpq import encoders, schema
 
 from snowmelt.errors import ValueDoesNotFit
+from snowmelt.model import Piece
 from snowmelt.types import TargetType, Wire
 
 PIECE_BYTES = 4 << 20
@@ -84,13 +85,14 @@ class Encoder:
     def header(self) -> bytes:
         return self._pgpq.write_header()
 
-    def pieces(self, batch: pa.RecordBatch) -> Iterator[bytes]:
+    def pieces(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         """The batch's rows as COPY tuples, some megabytes at a time. Raises ValueDoesNotFit."""
-        rows = max(1, int(batch.num_rows * PIECE_BYTES / max(batch.nbytes, 1)))
+        pieces = max(1, round(batch.nbytes / PIECE_BYTES))
+        rows = max(1, -(-batch.num_rows // pieces))
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
             self._remember(piece)
-            yield self._pgpq.write_batch(self._converted(piece))
+            yield Piece(piece.num_rows, self._pgpq.write_batch(self._converted(piece)))
 
     def trailer(self) -> bytes:
         return self._pgpq.finish()
@@ -169,7 +171,12 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
         scale = column.target.scale
         if scale is not None and column.type.scale > scale:
             return pa.decimal128(38, scale)
-        return pa.decimal128(38, column.type.scale)
+        # As it is: rewriting a column only to widen its precision cost a third of the encoding.
+        return (
+            column.type
+            if pa.types.is_decimal128(column.type)
+            else pa.decimal128(38, column.type.scale)
+        )
     return pa.decimal128(20, 0)
 
 

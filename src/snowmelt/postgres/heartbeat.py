@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from snowmelt.errors import RunError, SnowmeltError
-from snowmelt.postgres.claims import Pulse
+from snowmelt.postgres.claims import Pulse, brief
 from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.queries import query
 
@@ -49,7 +49,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Register the process, then beat. Claims may be made once this has returned."""
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             connection.execute(
                 query("start_worker"),
                 {
@@ -66,7 +66,7 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._ended.wait(self._lease_seconds / BEATS_PER_LEASE):
             try:
-                with self._session.transaction() as connection:
+                with brief(self._session, durable=False) as connection:
                     row = connection.execute(
                         query("heartbeat"),
                         {
@@ -96,7 +96,7 @@ class Heartbeat:
         # One attempt: the lease frees the claims as well, only later.
         session = Session(self._session.server)
         try:
-            with session.transaction(durable=True) as connection:
+            with brief(session) as connection:
                 connection.execute(query("end_worker"), {"worker_id": self._pulse.worker_id})
         except SnowmeltError as error:
             _log.info(str(error), extra={"action": "farewell_failed"})

@@ -13,8 +13,8 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from snowmelt.errors import ClaimLost, RetriableError, SnowmeltError, TableError
-from snowmelt.model import Claim, Column, LoadTable, TargetColumn, TargetState, TargetTable
+from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError, TableError
+from snowmelt.model import Claim, Column, LoadTable, Piece, TargetColumn, TargetState, TargetTable
 from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
 from snowmelt.postgres.connect import Session, SessionSettings
@@ -88,7 +88,6 @@ class PostgresLoad:
             "chunk_id": claim.chunk.id,
             "token": claim.token,
         }
-        self._rows = 0
         self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -159,16 +158,21 @@ class PostgresLoad:
         statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
         return sql.SQL(statement).format(ddl.identifier(self._table.job.target), names)
 
-    def write(self, batch: pa.RecordBatch) -> int:
-        """Send a batch to COPY; returns the bytes it became on the wire."""
-        before = self._bytes
+    def encode(self, batch: pa.RecordBatch) -> Iterator[Piece]:
+        """The batch for the target columns' exact types, some megabytes at a time."""
+        return self._encoder.pieces(batch)
+
+    def send(self, piece: Piece) -> None:
+        """Send encoded rows to COPY."""
         try:
-            for piece in self._encoder.pieces(batch):
-                self._send(piece)
+            self._send(piece.data)
         except psycopg.Error as error:
             raise self._translated(error) from error
-        self._rows += batch.num_rows
-        return self._bytes - before
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Encode and send in turn."""
+        for piece in self.encode(batch):
+            self.send(piece)
 
     def _send(self, data: bytes) -> None:
         self._writer.write(data)
@@ -178,7 +182,7 @@ class PostgresLoad:
         """End COPY, then mark the chunk completed as the last statement; returns rows written."""
         try:
             self._send(self._encoder.trailer())
-            self._copy.__exit__(None, None, None)
+            self._end_copy()
             written = self._cursor.rowcount
             done = self._connection.execute(
                 query("complete_chunk"),
@@ -195,6 +199,14 @@ class PostgresLoad:
         if done != 1:
             raise self._lost()
         return written
+
+    def _end_copy(self) -> None:
+        try:
+            self._copy.__exit__(None, None, None)
+        except ValueError as error:
+            # psycopg unpacks one answer here, and a pooler whose server was terminated gives two.
+            self._session.close()
+            raise ConnectionLost("the connection was lost at the end of COPY") from error
 
     def commit(self) -> None:
         """Commit rows and record together. After ConnectionLost only the ledger knows whether it happened."""

@@ -18,6 +18,7 @@ from snowmelt.chunks import range_to_json
 from snowmelt.errors import CountMismatch
 from snowmelt.model import Column, SourceTable, StoredLoad, TargetTable, Writer
 from snowmelt.plan import TablePlan
+from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import identifier
 from snowmelt.postgres.queries import query
@@ -34,7 +35,7 @@ class PostgresLoads:
     def add(self, run_id: UUID, plan: TablePlan) -> None:
         """Write a table and all its chunks, durably and at once; a table that is there already stays."""
         job = plan.job
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             row = connection.execute(
                 query("add_load"),
                 {
@@ -119,18 +120,18 @@ class PostgresLoads:
     def reopen(self, run_id: UUID, table_ids: Sequence[int]) -> None:
         """Give failed tables and chunks of a resumed run their attempts back."""
         parameters = {"run_id": run_id, "table_ids": list(table_ids)}
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             connection.execute(query("reopen_loads"), parameters)
             connection.execute(query("reopen_chunks"), parameters)
 
     def forget(self, run_id: UUID, table_id: int) -> None:
         """Drop a table from a run, for a restart of it."""
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             connection.execute(query("abandon_load"), {"run_id": run_id, "table_id": table_id})
 
     def fail(self, table_id: int, error: str) -> None:
         """Close a table as failed: no chunk of it is claimed any more."""
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             connection.execute(query("fail_load"), {"table_id": table_id, "error": error})
 
     def finish(self, table_id: int) -> bool:
@@ -140,7 +141,7 @@ class PostgresLoads:
         commits is not the truth after a crash of the server, the ledger is. Raises CountMismatch when the
         rows read are not the rows planned.
         """
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             cursor = connection.cursor(row_factory=dict_row)
             load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
             if load is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import LiteralString, cast
+from typing import LiteralString
 
-from snowmelt.errors import RunError
+import psycopg
+from psycopg import errors as pg
+
+from snowmelt.errors import Refused, RunError, TableError
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import migrations, query
 
@@ -32,26 +35,51 @@ def migrate_ledger(session: Session) -> int:
     """Apply the numbered migrations that are missing, all in one transaction; returns the version.
 
     A ledger of the running system is upgraded by the first of them. Raises RunError when the ledger was made
-    by a newer release, TableError when the role may not create it.
+    by a newer release, Refused when this role or this ledger does not allow it.
     """
     newest = migrations()[-1][0]
     version = ledger_version(session)
     if version < newest:
-        with session.transaction(durable=True) as connection:
-            connection.execute(_LOCK)
-            if not (row := connection.execute(_SCHEMA).fetchone()) or not row[0]:
-                connection.execute("CREATE SCHEMA migration_status")
-            connection.execute(_VERSIONS)
-            row = connection.execute(query("ledger_version")).fetchone()
-            version = int(row[0] or 0) if row else 0
-            for number, script in migrations():
-                if number > version:
-                    connection.execute(cast(LiteralString, script))
-                    connection.execute(query("record_version"), {"version": number})
-                    version = number
+        try:
+            version = _apply(session)
+        except TableError as error:
+            raise _refusal(session, error) from error
     if version > newest:
         raise RunError(
             f"the ledger in {session.server.address} has version {version}, this release knows {newest}",
             remedy="run the release of snowmelt that made it, or a newer one",
         )
     return version
+
+
+def _apply(session: Session) -> int:
+    with session.transaction(durable=True) as connection:
+        connection.execute(_LOCK)
+        if not (row := connection.execute(_SCHEMA).fetchone()) or not row[0]:
+            connection.execute("CREATE SCHEMA migration_status")
+        connection.execute(_VERSIONS)
+        row = connection.execute(query("ledger_version")).fetchone()
+        version = int(row[0] or 0) if row else 0
+        for number, script in migrations():
+            if number > version:
+                connection.execute(script)
+                connection.execute(query("record_version"), {"version": number})
+                version = number
+    return version
+
+
+def _refusal(session: Session, error: TableError) -> Refused:
+    """What stood in the way of the ledger, with the hint of the migration that met it."""
+    remedy = error.remedy
+    if isinstance(error.__cause__, pg.InsufficientPrivilege):
+        remedy = (
+            f"give the role CREATE on the database {session.server.database}, and if the schema "
+            "migration_status is there, make it the owner of the schema and of all that is in it"
+        )
+    elif isinstance(error.__cause__, psycopg.Error):
+        remedy = error.__cause__.diag.message_hint or remedy
+    return Refused(
+        f"the ledger in {session.server.address} can't be made: {error.what}",
+        remedy=remedy,
+        sqlstate=error.sqlstate,
+    )

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from snowmelt.errors import Refused
 from snowmelt.model import Identity, RunStatus, State, TableStatus
-from snowmelt.postgres.claims import evict
+from snowmelt.postgres.claims import brief, evict
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import query
 
@@ -36,8 +36,12 @@ class PostgresRuns:
     def open(
         self, run_id: UUID, identity: Identity, total_tables: int, metadata: Mapping[str, object]
     ) -> None:
-        """Record the run, or take back the ending of one that is resumed. Raises Refused if aborted."""
-        with self._session.transaction(durable=True) as connection:
+        """Record the run, or take back the ending of one that is resumed. Raises Refused if aborted.
+
+        Within a wider transaction runs are recorded one at a time until that transaction ends.
+        """
+        with brief(self._session) as connection:
+            connection.execute(query("lock_recording"))
             row = connection.execute(
                 query("open_run"),
                 {
@@ -54,7 +58,7 @@ class PostgresRuns:
 
     def end(self, run_id: UUID, error: str | None = None) -> State | None:
         """Derive how the run ended from its tables; None while other workers go on with it."""
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             row = connection.execute(
                 query("end_run"), {"run_id": run_id, "error": error}
             ).fetchone()
@@ -65,7 +69,7 @@ class PostgresRuns:
 
         A move that was about to commit either does so before this returns, or never.
         """
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             aborted = connection.execute(query("abort_run"), {"run_id": run_id}).fetchone()
         if aborted is None:
             return False
@@ -77,7 +81,7 @@ class PostgresRuns:
             if not sum(evict(self._session, chunk) for chunk in held):
                 break
             time.sleep(0.05)
-        with self._session.transaction(durable=True) as connection:
+        with brief(self._session) as connection:
             for chunk in held:
                 connection.execute(
                     query("release_chunk"), {**chunk, "error": "run aborted", "backoff_seconds": 0}
@@ -102,7 +106,7 @@ class PostgresRuns:
                     completed_at=run["ended_at"] if run["ending"] == "completed" else None,
                     database=self._session.server.database,
                     tables=tuple(
-                        _table(row)
+                        _table(self._session.server.database, row)
                         for row in cursor.execute(
                             query("table_status"), {"run_id": run["run_id"]}
                         ).fetchall()
@@ -118,7 +122,7 @@ class PostgresRuns:
         self._session.close()
 
 
-def _table(row: Mapping[str, object]) -> TableStatus:
+def _table(database: str, row: Mapping[str, object]) -> TableStatus:
     names = {
         "total_chunks": "chunks",
         "total_rows_copied": "rows",
@@ -127,4 +131,4 @@ def _table(row: Mapping[str, object]) -> TableStatus:
     }
     values = {names.get(name, name): value for name, value in row.items()}
     values["state"] = State(str(values["state"]))
-    return TableStatus(**values)  # type: ignore[arg-type]
+    return TableStatus(database, **values)  # type: ignore[arg-type]

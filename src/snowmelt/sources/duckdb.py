@@ -22,7 +22,7 @@ from snowmelt.chunks import Bound, Chunk, DayHistogram, KeyKind, KeyRange, NullK
 from snowmelt.errors import SourceChanged, TableError, UsageError
 from snowmelt.model import ChunkKey, Column, Relation, SourceTable
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 4 << 20
 """What a batch is meant to weigh; its row count follows from the columns' estimated widths."""
 TEXT_BYTES = 48
 """The estimate for a value of text or binary. Too low an estimate only makes batches larger."""
@@ -50,6 +50,7 @@ class DuckDBSource:
                 else duckdb.connect()
             )
             self._connection.execute("SET TimeZone = 'UTC'")
+            self._connection.execute("SET enable_progress_bar = false")
             # Without this a parallel scan of a large file holds finished batches back to keep them in order.
             self._connection.execute("SET preserve_insertion_order = false")
         except duckdb.Error as error:
@@ -77,10 +78,9 @@ class DuckDBSource:
         """Rows that pass the filter."""
         self._check_snapshot(table, snapshot)
         with self._failing(table) as cursor:
-            row = cursor.sql(
-                f"SELECT count(*) FROM {self._relation(table)} {_where(table)}"
-            ).fetchone()
-        return int(row[0]) if row else 0
+            query = f"SELECT count(*) FROM {self._relation(table)} {_where(table)}"
+            ((rows,),) = cursor.sql(query).fetchall()
+        return int(rows)
 
     def days(
         self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]

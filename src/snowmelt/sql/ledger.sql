@@ -18,6 +18,9 @@ WHERE r.execution_hash = %(execution_hash)s
 ORDER BY r.started_at DESC
 LIMIT 1
 
+-- name: lock_recording
+SELECT pg_advisory_xact_lock(hashtextextended('snowmelt recording', 0))
+
 -- name: open_run
 INSERT INTO migration_status.run (run_id, config_hash, execution_hash, source_names, total_tables, metadata)
 VALUES (%(run_id)s, %(config_hash)s, %(execution_hash)s, %(source_names)s, %(total_tables)s, %(metadata)s)
@@ -234,7 +237,7 @@ ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = clock_timestamp(), ended_at
 
 -- name: heartbeat
 UPDATE migration_status.worker SET heartbeat_at = clock_timestamp(), claims = %(claims)s
-WHERE worker_id = %(worker_id)s AND ended_at IS NULL
+WHERE worker_id = %(worker_id)s
 RETURNING EXISTS (SELECT 1 FROM migration_status.run r WHERE r.run_id = worker.run_id AND r.ending = 'aborted')
 
 -- name: end_worker

@@ -28,7 +28,9 @@ BEGIN
         CREATE TABLE migration_status.old_grant AS
             SELECT c.relname::text AS relname, a.grantee
             FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
-            WHERE c.relnamespace = 'migration_status'::regnamespace AND a.privilege_type = 'SELECT';
+            WHERE c.relnamespace = 'migration_status'::regnamespace AND a.privilege_type = 'SELECT'
+              AND c.relname IN ('migration_runs', 'migration_table_status', 'migration_chunk_status',
+                                'v_active_migrations', 'v_table_progress');
         DROP VIEW IF EXISTS migration_status.v_active_migrations, migration_status.v_table_progress;
         ALTER TABLE migration_status.migration_runs RENAME TO old_runs;
         ALTER TABLE migration_status.migration_table_status RENAME TO old_table_status;
@@ -81,12 +83,16 @@ CREATE TABLE migration_status.load (
     indexes_disabled boolean NOT NULL DEFAULT false,
     indexes_restored boolean NOT NULL DEFAULT false,
     metadata        jsonb NOT NULL DEFAULT '{}',
+    taken_over      jsonb NOT NULL DEFAULT '{}',
     CHECK (num_nonnulls(completed_at, failed_at, skipped_at) <= 1),
     UNIQUE (run_id, source_name, source_database, source_schema, source_table,
             target_database, target_schema, target_table)
 );
 COMMENT ON TABLE migration_status.load IS
     'One table of a run, with its plan. Two loads of a run may share a source table if their targets differ.';
+COMMENT ON COLUMN migration_status.load.taken_over IS
+    'What the running system had counted for a table that it moved. It stands over what is counted here: not every
+such table has chunks.';
 CREATE INDEX ON migration_status.load (target_schema, target_table);
 
 CREATE TABLE migration_status.worker (
@@ -153,14 +159,21 @@ SELECT l.run_id, l.source_name, l.source_database, l.source_schema, l.source_tab
        CASE WHEN l.completed_at IS NOT NULL THEN 'completed'
             WHEN l.skipped_at IS NOT NULL THEN 'skipped'
             WHEN l.failed_at IS NOT NULL THEN 'failed'
+            WHEN o.status IS NOT NULL THEN o.status
             WHEN c.started_at IS NOT NULL THEN 'in_progress'
             ELSE 'pending' END AS status,
-       c.started_at,
+       coalesce(o.started_at, c.started_at) AS started_at,
        l.completed_at,
-       c.total_chunks, c.completed_chunks, c.failed_chunks, c.total_rows_copied,
+       coalesce(o.total_chunks, c.total_chunks) AS total_chunks,
+       coalesce(o.completed_chunks, c.completed_chunks) AS completed_chunks,
+       coalesce(o.failed_chunks, c.failed_chunks) AS failed_chunks,
+       coalesce(o.total_rows_copied, c.total_rows_copied) AS total_rows_copied,
        l.indexes_disabled, l.indexes_restored, l.error_message, l.metadata,
        l.table_id, l.planned_rows, c.in_progress_chunks, c.retries, c.bytes
 FROM migration_status.load l
+CROSS JOIN LATERAL jsonb_to_record(l.taken_over) AS o(
+    status text, started_at timestamptz, total_chunks bigint, completed_chunks bigint, failed_chunks bigint,
+    total_rows_copied bigint)
 CROSS JOIN LATERAL (
     SELECT count(*) AS total_chunks,
            count(*) FILTER (WHERE completed_at IS NOT NULL) AS completed_chunks,
@@ -175,7 +188,7 @@ CROSS JOIN LATERAL (
 
 CREATE VIEW migration_status.migration_runs AS
 SELECT r.run_id, r.started_at,
-       CASE WHEN r.ending = 'completed' THEN r.ended_at END AS completed_at,
+       r.ended_at AS completed_at,
        CASE r.ending WHEN 'aborted' THEN 'failed' ELSE coalesce(r.ending, 'running') END AS status,
        r.config_hash,
        cardinality(r.source_names) AS total_sources,
@@ -217,23 +230,28 @@ BEGIN
     INSERT INTO migration_status.run (run_id, config_hash, execution_hash, source_names, total_tables,
                                       created_by, started_at, active_at, ended_at, ending, error_message, metadata)
     SELECT o.run_id, coalesce(o.config_hash, ''), coalesce(o.metadata ->> 'execution_hash', ''),
-           coalesce(ARRAY(SELECT jsonb_array_elements_text(
-               CASE jsonb_typeof(o.metadata -> 'source_names') WHEN 'array' THEN o.metadata -> 'source_names'
-                                                               ELSE '[]' END)), '{}'),
+           CASE jsonb_typeof(o.metadata -> 'source_names')
+                WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(o.metadata -> 'source_names'))
+                ELSE ARRAY(SELECT DISTINCT t.source_name FROM migration_status.old_table_status t
+                           WHERE t.run_id = o.run_id AND t.source_name IS NOT NULL ORDER BY 1) END,
            coalesce(o.total_tables, 0), coalesce(o.created_by, ''),
            o.started_at AT TIME ZONE 'UTC',
-           coalesce(o.completed_at, o.started_at) AT TIME ZONE 'UTC',
+           coalesce(o.completed_at, seen.at) AT TIME ZONE 'UTC',
            -- No process of the running system can go on with a ledger of this shape: what ran has ended.
-           coalesce(o.completed_at, o.started_at) AT TIME ZONE 'UTC',
+           coalesce(o.completed_at, seen.at) AT TIME ZONE 'UTC',
            CASE o.status WHEN 'running' THEN 'partial' ELSE o.status END,
            o.error_message,
-           coalesce(o.metadata, '{}') || '{"made_by": "running system"}'
-    FROM migration_status.old_runs o;
+           CASE jsonb_typeof(o.metadata) WHEN 'object' THEN o.metadata ELSE '{}' END
+               || '{"made_by": "running system"}'
+    FROM migration_status.old_runs o
+    CROSS JOIN LATERAL (
+        SELECT greatest(o.started_at, max(greatest(c.started_at, c.completed_at))) AS at
+        FROM migration_status.old_chunk_status c WHERE c.run_id = o.run_id) seen;
 
     INSERT INTO migration_status.load (run_id, source_name, source_database, source_schema, source_table,
                                        target_database, target_schema, target_table, table_hash, planned_rows,
                                        planned_at, completed_at, failed_at, skipped_at, error_message,
-                                       indexes_disabled, indexes_restored, metadata)
+                                       indexes_disabled, indexes_restored, metadata, taken_over)
     SELECT o.run_id, coalesce(o.source_name, ''), o.source_database, o.source_schema, o.source_table,
            coalesce(o.target_database, ''), coalesce(o.target_schema, ''), coalesce(o.target_table, ''),
            '', NULL,
@@ -242,13 +260,17 @@ BEGIN
            CASE WHEN o.status = 'failed' THEN coalesce(o.completed_at, o.started_at, r.started_at) AT TIME ZONE 'UTC' END,
            CASE WHEN o.status = 'skipped' THEN coalesce(o.completed_at, o.started_at, r.started_at) AT TIME ZONE 'UTC' END,
            o.error_message, coalesce(o.indexes_disabled, false), coalesce(o.indexes_restored, false),
-           coalesce(o.metadata, '{}') || jsonb_build_object('total_rows_copied', o.total_rows_copied)
+           CASE jsonb_typeof(o.metadata) WHEN 'object' THEN o.metadata ELSE '{}' END,
+           jsonb_build_object('status', o.status, 'started_at', o.started_at AT TIME ZONE 'UTC',
+                              'total_chunks', o.total_chunks, 'completed_chunks', o.completed_chunks,
+                              'failed_chunks', o.failed_chunks, 'total_rows_copied', o.total_rows_copied)
     FROM migration_status.old_table_status o JOIN migration_status.old_runs r USING (run_id);
 
     INSERT INTO migration_status.chunk (table_id, chunk_id, range, claimed_at, attempts, completed_at, failed_at,
                                         rows_read, rows_written, rows_skipped, error_message)
     SELECT l.table_id, o.chunk_id, coalesce(o.chunk_range, '{}'), o.started_at AT TIME ZONE 'UTC',
-           coalesce(o.retry_count, 0) + CASE WHEN o.started_at IS NULL THEN 0 ELSE 1 END,
+           -- The view counts retries as the attempts after the first.
+           CASE WHEN o.started_at IS NULL AND coalesce(o.retry_count, 0) = 0 THEN 0 ELSE coalesce(o.retry_count, 0) + 1 END,
            CASE WHEN o.status = 'completed' THEN coalesce(o.completed_at, o.started_at, l.planned_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' END,
            CASE WHEN o.status = 'failed' THEN coalesce(o.completed_at, o.started_at, l.planned_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' END,
            coalesce(o.rows_copied, 0), coalesce(o.rows_copied, 0), 0, o.error_message

@@ -1,0 +1,424 @@
+"""The protocol of a chunk with everything that can go wrong in it, on the real classes and a real server.
+
+A `World` is one run over one table with a few workers. Its methods are what may happen; `check` holds what
+must be true between any two of them. Steps that a worker takes are those of `runner.Crew`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pyarrow as pa
+
+from snowmelt.chunks import Chunk, KeyRange
+from snowmelt.demo.postgres import LocalPostgres
+from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError
+from snowmelt.model import (
+    Claim,
+    Column,
+    Identity,
+    LoadTable,
+    Relation,
+    SourceTable,
+    TableJob,
+    TargetState,
+    TargetTable,
+)
+from snowmelt.plan import TablePlan
+from snowmelt.ports import Settled
+from snowmelt.postgres.claims import PostgresClaims, Pulse
+from snowmelt.postgres.connect import Server
+from snowmelt.postgres.load import PostgresLoad, PostgresTarget
+from snowmelt.postgres.loads import PostgresLoads
+from snowmelt.postgres.queries import query
+from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.truncation import TargetFacts, decide
+from tests.integration.protocol_line import Call, Fate, Line, Stuck, Violation, call
+
+LEASE_SECONDS = 3_600
+COLUMNS = (Column("chunk", pa.int32()), Column("id", pa.int64()), Column("payload", pa.string()))
+PROCESSES = (0, 0, 1)
+"""The process of each worker: two threads share one, so that its pulse is shared as well."""
+
+_CHUNKS = """
+    SELECT c.chunk_id, c.token, c.completed_at IS NOT NULL, c.failed_at IS NOT NULL,
+           c.rows_read, c.rows_written, coalesce(t.ids, '{{}}'), l.completed_at IS NOT NULL
+    FROM migration_status.chunk c
+    JOIN migration_status.load l USING (table_id)
+    LEFT JOIN (SELECT chunk, array_agg(id ORDER BY id) AS ids FROM {} GROUP BY chunk) t
+        ON t.chunk = c.chunk_id
+    WHERE c.table_id = %(table_id)s ORDER BY c.chunk_id
+"""
+
+_numbers = itertools.count(1)
+
+
+def expect(promise: bool, broken: str) -> None:
+    """Raises Violation unless the promise is kept."""
+    if not promise:
+        raise Violation(broken)
+
+
+class Stage(Enum):
+    """How far a worker is with its chunk."""
+
+    IDLE = auto()
+    CLAIMED = auto()
+    LOADING = auto()
+    RECORDED = auto()
+    """The last UPDATE is done, COMMIT is not sent."""
+    UNSURE = auto()
+    """Something broke; the ledger has not been asked yet."""
+
+
+@dataclass(slots=True)
+class Process:
+    """What two threads of a process share, and whether others may think it dead."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    expired: bool = False
+    frozen: Call[Any] | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """One thread of a process with its session. `shaken`: something was done to it or to the server since its
+    claim that entitles it to fail; one that is not shaken must succeed."""
+
+    process: Process
+    line: Line
+    stage: Stage = Stage.IDLE
+    claim: Claim | None = None
+    load: PostgresLoad | None = None
+    sent: int = 0
+    shaken: bool = False
+
+    @property
+    def claims(self) -> PostgresClaims:
+        return PostgresClaims(self.line, self.process.pulse)
+
+    @property
+    def held(self) -> Claim:
+        assert self.claim is not None
+        return self.claim
+
+    def leave(self, error: BaseException | None) -> None:
+        """Leave the move's transaction, as the end of its `with` block does."""
+        load, self.load = self.load, None
+        if load is not None:
+            load.__exit__(type(error) if error else None, error, None)
+
+    def idle(self) -> None:
+        self.stage, self.claim, self.load, self.sent = Stage.IDLE, None, None, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A chunk as committed: its record, and the ids of its rows in the target, in the same snapshot."""
+
+    chunk_id: int
+    token: UUID | None
+    completed: bool
+    failed: bool
+    rows_read: int | None
+    rows_written: int | None
+    ids: list[int]
+    table_completed: bool
+
+
+class World:
+    """A run over one table. `unique`: the target has a unique key from the start, else it gets one at the end."""
+
+    def __init__(self, postgres: LocalPostgres, database: str, unique: bool, sizes: Sequence[int]) -> None:
+        self.postgres = postgres
+        self.server = self.server_of(postgres, database)
+        self.sizes = tuple(sizes)
+        self.run_id = uuid4()
+        self.target = TargetTable(database, "public", f"t{next(_numbers)}")
+        self.stuck: list[Stuck] = []
+        self.boss = Line(self.server, self.stuck)
+        self._observer: psycopg.Connection | None = None
+        self.tokens: set[UUID] = set()
+        self.given_up: set[UUID] = set()
+        self.acknowledged: set[int] = set()
+        self.finished = False
+        self.completed_at_abort: set[int] | None = None
+        self.lost = 0
+        self.table = self._plan(unique)
+        self.fence = {"table_id": self.table.table_id, "run_id": self.run_id}
+        self.processes = [self.start_process() for _ in range(max(PROCESSES) + 1)]
+        self.workers = [self.start_worker(self.processes[number]) for number in PROCESSES]
+
+    @staticmethod
+    def server_of(postgres: LocalPostgres, database: str) -> Server:
+        return Server.of({}, dsn=postgres.dsn(database, over_socket=True))
+
+    def _plan(self, unique: bool) -> LoadTable:
+        job = TableJob("s", SourceTable("", "", self.target.name), self.target)
+        PostgresRuns(self.boss).open(self.run_id, Identity("", "", ("s",)), 1, {})
+        PostgresTarget(self.boss).create(self.target, COLUMNS)
+        if unique:
+            self.observe(f'ALTER TABLE "{self.target.name}" ADD UNIQUE (id)')
+        days = [date(2024, 1, 1) + timedelta(days=number) for number in range(len(self.sizes) - 1)]
+        bounds = zip([None, *days], [*days, None], self.sizes, strict=True)
+        plan = TablePlan(
+            job=job,
+            table_hash="",
+            facts={},
+            relation=Relation(COLUMNS, () if unique else ("id",), {}),
+            target=TargetState(exists=unique),
+            strategy="",
+            reason="",
+            chunks=tuple(
+                Chunk(number, KeyRange("day", low, high), size)
+                for number, (low, high, size) in enumerate(bounds)
+            ),
+            planned_rows=sum(self.sizes),
+            truncation=decide(TargetFacts(False, False, False, False)),
+            create=not unique,
+        )
+        loads = PostgresLoads(self.boss)
+        loads.add(self.run_id, plan)
+        (stored,) = loads.of(self.run_id)
+        return LoadTable(stored.table_id, job, stored.columns, stored.snapshot, stored.key)
+
+    def start_process(self) -> Process:
+        """A process with its row in the ledger."""
+        process = Process()
+        self.observe(
+            query("start_worker"),
+            {
+                "worker_id": process.pulse.worker_id,
+                "run_id": self.run_id,
+                "host": "",
+                "pid": 0,
+                "lease_seconds": LEASE_SECONDS,
+                "stall_seconds": LEASE_SECONDS,
+            },
+        )
+        return process
+
+    def start_worker(self, process: Process) -> Worker:
+        """A worker of the process, with a session of its own."""
+        return Worker(process, Line(self.server, self.stuck))
+
+    # --- what is committed ------------------------------------------------------------------------
+
+    def observe(self, statement: str, parameters: object = None) -> list[Any]:
+        """One statement in a transaction of its own. Raises Violation when it blocks."""
+        if self._observer is None:
+            self._observer = self.server.connect()
+            self._observer.execute("SET statement_timeout = '15s'")
+        try:
+            cursor = self._observer.execute(statement, parameters)  # type: ignore[call-overload]
+        except psycopg.errors.QueryCanceled as error:
+            raise Violation("a reader is blocked for ever") from error
+        return cursor.fetchall() if cursor.description else []
+
+    def look_away(self) -> None:
+        """Close the observing connection; the next look opens another."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.close()
+
+    def rows(self) -> list[Row]:
+        text = _CHUNKS.format(f'"{self.target.name}"')
+        return [Row(*row) for row in self.observe(text, self.fence)]
+
+    def source(self, chunk_id: int) -> list[int]:
+        return [chunk_id * 1_000 + number for number in range(self.sizes[chunk_id])]
+
+    def completed(self) -> set[int]:
+        return {row.chunk_id for row in self.rows() if row.completed}
+
+    def token(self, claim: Claim) -> UUID | None:
+        return next(row.token for row in self.rows() if row.chunk_id == claim.chunk.id)
+
+    def check(self) -> None:
+        """What holds after every step. Raises Violation."""
+        rows = self.rows()
+        for row in rows:
+            source = self.source(row.chunk_id)
+            expect(row.ids == (source if row.completed else []), f"rows and record differ: {row}")
+            if row.completed:
+                counts = (row.rows_read, row.rows_written)
+                expect(counts == (len(source), len(source)), f"the record's counts are wrong: {row}")
+                expect(row.token not in self.given_up, f"an attempt that was given up completed {row}")
+        done = {row.chunk_id for row in rows if row.completed}
+        expect(self.acknowledged <= done, "an acknowledged chunk is gone without a crash")
+        if self.completed_at_abort is not None:
+            expect(done == self.completed_at_abort, "completed after the abort")
+        if self.finished:
+            expect(len(done) == len(rows), "the table was finished, but chunks are open")
+            expect(rows[0].table_completed, "the finish of the table is gone")
+        for worker in self.workers:
+            if worker.claim is not None and not worker.shaken:
+                token = rows[worker.claim.chunk.id].token
+                expect(token == worker.claim.token, "a live worker's claim does not stand in the ledger")
+
+    # --- what a worker does -----------------------------------------------------------------------
+
+    def advance(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:
+        """The natural next step; `fate` is that of the move's COMMIT."""
+        if worker.process.frozen is not None:
+            return
+        match worker.stage:
+            case Stage.IDLE:
+                self.claim(worker)
+            case Stage.CLAIMED:
+                self._attempt(worker, self._begin)
+            case Stage.LOADING if worker.sent < self.sizes[worker.held.chunk.id]:
+                self._attempt(worker, self._write)
+            case Stage.LOADING:
+                self._attempt(worker, self._complete)
+            case Stage.RECORDED:
+                self._attempt(worker, lambda worker: self._commit(worker, fate), fate)
+            case Stage.UNSURE:
+                self.give_up(worker)
+
+    def advance_to_commit(self, worker: Worker) -> None:
+        """Up to where COMMIT is all that is left, if a chunk is to be had and nothing goes wrong."""
+        for _ in range(max(self.sizes) + 4):
+            if worker.stage is not Stage.RECORDED:
+                self.advance(worker)
+
+    def claim(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:
+        """Ask for a chunk; `fate` is that of the claim's COMMIT."""
+        if worker.stage is not Stage.IDLE or worker.process.frozen is not None:
+            return
+        worker.line.fate = fate
+        try:
+            claim = call(lambda: worker.claims.claim(self.table.table_id))
+        except RetriableError:
+            return  # the crew looks for a chunk again
+        finally:
+            worker.line.fate = Fate.ANSWERED
+        self.claimed(worker, claim)
+
+    def claimed(self, worker: Worker, claim: Claim | None) -> None:
+        """Note what a claim brought."""
+        if claim is not None:
+            expect(claim.token not in self.tokens, "a token was given twice")
+            self.tokens.add(claim.token)
+            worker.stage, worker.claim, worker.sent = Stage.CLAIMED, claim, 0
+            worker.shaken = worker.process.expired
+
+    def _attempt(
+        self, worker: Worker, step: Callable[[Worker], None], fate: Fate = Fate.ANSWERED
+    ) -> None:
+        """Take a step of the move; what goes wrong must have a cause that the world knows of."""
+        try:
+            step(worker)
+        except (ClaimLost, RetriableError) as error:
+            failed: SnowmeltError = error
+        else:
+            return
+        expect(
+            worker.shaken or (fate is not Fate.ANSWERED and isinstance(failed, ConnectionLost)),
+            f"a healthy worker was disturbed: {failed!r}",
+        )
+        call(lambda: worker.leave(failed))
+        if isinstance(failed, ClaimLost):
+            worker.claims.drop(worker.held)
+            worker.idle()
+        else:
+            worker.stage = Stage.UNSURE
+
+    def _begin(self, worker: Worker) -> None:
+        def begin() -> PostgresLoad:
+            return PostgresLoad(worker.line, worker.held, self.table).__enter__()
+
+        worker.load = call(begin)
+        worker.stage = Stage.LOADING
+
+    def _write(self, worker: Worker) -> None:
+        """About half of the rows that are left."""
+        load, source = worker.load, self.source(worker.held.chunk.id)
+        assert load is not None
+        ids = source[worker.sent : worker.sent + len(source) // 2 + 1]
+        batch = pa.record_batch(
+            [
+                pa.array([worker.held.chunk.id] * len(ids), pa.int32()),
+                pa.array(ids, pa.int64()),
+                pa.array([f"row {id}" for id in ids]),
+            ],
+            names=[column.name for column in COLUMNS],
+        )
+        call(lambda: load.write(batch))
+        worker.claims.beat(worker.held)
+        worker.sent += len(ids)
+
+    def _complete(self, worker: Worker) -> None:
+        load = worker.load
+        assert load is not None
+        owner = self.token(worker.held)
+        call(lambda: load.complete(worker.sent))
+        expect(owner == worker.held.token, "a worker completed a chunk that it had lost")
+        worker.stage = Stage.RECORDED
+
+    def _commit(self, worker: Worker, fate: Fate) -> None:
+        load = worker.load
+        assert load is not None
+        worker.line.misroute(worker.line.connection, fate)
+        call(load.commit)
+        worker.leave(None)
+        self._acknowledge(worker)
+
+    def _acknowledge(self, worker: Worker) -> None:
+        self.acknowledged.add(worker.held.chunk.id)
+        worker.claims.drop(worker.held)
+        worker.idle()
+
+    def give_up(self, worker: Worker, *, fails: bool = False, fate: Fate = Fate.ANSWERED) -> None:
+        """Settle or fail the claim, after leaving the move if it is under way."""
+        if worker.claim is None or worker.process.frozen is not None:
+            return
+        call(lambda: worker.leave(RetriableError("given up")))
+        claim, claims = worker.held, worker.claims
+        worker.line.fate = fate
+        try:
+            if fails:
+                settled = call(lambda: claims.fail(claim, "failed"))
+            else:
+                settled = call(lambda: claims.settle(claim, "given up", 0))
+        except RetriableError:
+            worker.idle()  # its process does not know the claim any more and will take it over
+            return
+        finally:
+            worker.line.fate = Fate.ANSWERED
+        if settled is Settled.COMPLETED:
+            self._acknowledge(worker)
+            return
+        # A release whose answer was lost finds nothing the second time; a failure must be told as one.
+        lost = settled is Settled.LOST and not worker.shaken and (fails or fate is Fate.ANSWERED)
+        expect(not lost, "a live worker lost its claim")
+        self.given_up.add(claim.token)
+        worker.idle()
+
+    def together(self, workers: Iterable[Worker]) -> None:
+        """A step of several workers at the same time."""
+        steps = [Call(lambda worker=worker: self.advance(worker)) for worker in workers]  # type: ignore[misc]
+        for step in steps:
+            step.result()
+
+    def finish(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> bool:
+        """Finish the table if it can be."""
+        if worker.stage is not Stage.IDLE or worker.process.frozen is not None:
+            return False
+        worker.line.fate = fate
+        try:
+            finished = call(lambda: PostgresLoads(worker.line).finish(self.table.table_id))
+        except RetriableError:
+            return False
+        finally:
+            worker.line.fate = Fate.ANSWERED
+        expect(not finished or self.completed_at_abort is None, "finished after the abort")
+        self.finished |= finished
+        return finished
