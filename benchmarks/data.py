@@ -24,8 +24,10 @@ class Shape:
             with duckdb.connect() as connection:
                 connection.execute("SET enable_progress_bar = false")
                 connection.execute("SELECT setseed(0.5)")
+                # Small row groups, so that a chunk's range reads its own and no others.
                 connection.execute(
-                    f"COPY (SELECT {self.select} FROM range({self.rows}) t(i)) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {max(self.rows // 16, 2048)})"
+                    f"COPY (SELECT {self.select} FROM range({self.rows}) t(i)) TO '{path}' "
+                    f"(FORMAT parquet, ROW_GROUP_SIZE {max(self.rows // 16, 2048)})"
                 )
         return path
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pyarrow as pa
@@ -23,6 +26,9 @@ from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.types import target_type
 
+_MOVING: LiteralString = """
+    SELECT extract(epoch FROM max(completed_at) - min(claimed_at))::float8 FROM migration_status.chunk
+"""
 TABLE = TargetTable("", "public", "bench")
 
 
@@ -55,15 +61,15 @@ class Bench:
         ddl.create(session, TABLE, self.columns())
         session.close()
 
-    def batches(self) -> list[pa.RecordBatch]:
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        """The whole table, batch by batch."""
         source = DuckDBSource("files", self.folder)
         table = SourceTable("", "", self.file.name)
         relation = source.describe(table)
         chunk = Chunk(0, WholeTable(), None)
         with source.read(table, chunk, relation.columns, relation.snapshot) as batches:
-            read = list(batches)
+            yield from batches
         source.close()
-        return read
 
     def encoder(self) -> Encoder:
         session = Session(Server.of({}, dsn=self.dsn))
@@ -90,8 +96,13 @@ class Encoded:
     def of(cls, bench: Bench) -> Encoded:
         encoder = bench.encoder()
         header = encoder.header()
-        pieces = tuple(piece.data for batch in bench.batches() for piece in encoder.pieces(batch))
+        pieces = tuple(piece.data for batch in bench.stream() for piece in encoder.pieces(batch))
         return cls(header, pieces, encoder.trailer())
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.header) + sum(map(len, self.pieces)) + len(self.trailer)
 
 
 def raw_copy(bench: Bench, encoded: Encoded, connections: int) -> None:
@@ -108,13 +119,14 @@ def raw_copy(bench: Bench, encoded: Encoded, connections: int) -> None:
                 copy.write(encoded.trailer)
 
     shares = [encoded.pieces[start::connections] for start in range(connections)]
-    side_by_side([lambda share=share: send(share) for share in shares])  # type: ignore[misc]
+    side_by_side([partial(send, share) for share in shares])
 
 
 def snowmelt_run(
-    bench: Bench, connections: int, batch_size: int, session: dict[str, object] | None = None
-) -> None:
-    """The whole of it: plan, ledger, chunks, finish with ANALYZE."""
+    bench: Bench, connections: int, batch_size: int, session: dict[str, str] | None = None
+) -> float:
+    """The whole of it: plan, ledger, chunks, finish with ANALYZE. Returns the seconds from the first claim to
+    the last commit, by the ledger: planning and ANALYZE do not grow with the rows."""
     path = bench.folder / "bench.json"
     document = {
         "postgres": {"dsn": bench.dsn, "session": session or {}},
@@ -134,38 +146,65 @@ def snowmelt_run(
             }
         ],
     }
-    import json
-
     path.write_text(json.dumps(document))
     with snowmelt.open(snowmelt.load_config(path)) as mover:
         mover.run(mover.plan()).raise_for_failures()
+    with psycopg.connect(bench.dsn) as connection:
+        row = connection.execute(_MOVING).fetchone()
+    assert row is not None
+    return float(row[0])
 
 
-def duckdb_attach(bench: Bench, python: Path) -> None:
-    """DuckDB's own writer: INSERT INTO an attached PostgreSQL table, by its postgres extension."""
-    program = f"""
-import duckdb
+def duckdb_attach(bench: Bench, python: Path, connections: int) -> float:
+    """DuckDB's own writer, its postgres extension: INSERT into an attached table, one process a connection,
+    each with a share of the rows. Returns the seconds of the slowest INSERT."""
+    seconds: list[float] = []
+
+    def insert(share: int) -> None:
+        program = _INSERT.format(
+            dsn=bench.dsn, file=bench.file, share=share, shares=connections, key="file_row_number"
+        )
+        done = subprocess.run(
+            [python, "-c", program], capture_output=True, text=True, check=True, timeout=600
+        )
+        seconds.append(float(done.stdout))
+
+    side_by_side([partial(insert, share) for share in range(connections)])
+    return max(seconds)
+
+
+_INSERT = """
+import time, duckdb
 from duckdb_extensions import import_extension
 import_extension("postgres_scanner")
 c = duckdb.connect()
 c.execute("SET enable_progress_bar = false")
 c.execute("LOAD postgres_scanner")
-c.execute("ATTACH '{bench.dsn}' AS pg (TYPE postgres)")
-import time
+c.execute("ATTACH '{dsn}' AS pg (TYPE postgres)")
 started = time.perf_counter()
-c.execute("INSERT INTO pg.public.bench SELECT * FROM read_parquet('{bench.file}')")
+rows = "read_parquet('{file}', file_row_number = true)"
+c.execute("INSERT INTO pg.public.bench SELECT * EXCLUDE (file_row_number) FROM " + rows
+          + " WHERE {key} // 100000 % {shares} = {share}")
 print(time.perf_counter() - started)
 """
-    done = subprocess.run(
-        [python, "-c", program], capture_output=True, text=True, check=False, timeout=600
-    )
-    if done.returncode:
-        sys.exit(f"DuckDB's postgres extension failed: {done.stderr[-500:]}")
 
 
-def read_only(bench: Bench, connections: int) -> None:
+def read_only(bench: Bench) -> None:
     """Read and drop."""
-    side_by_side([bench.batches] * connections)
+    for _ in bench.stream():
+        pass
+
+
+def encode_only(bench: Bench) -> float:
+    """Seconds for encoding the whole table, already read."""
+    batches = list(bench.stream())
+    encoder = bench.encoder()
+    encoder.header()
+    started = time.perf_counter()
+    for batch in batches:
+        for _ in encoder.pieces(batch):
+            pass
+    return time.perf_counter() - started
 
 
 def side_by_side(tasks: Sequence[Callable[[], object]]) -> None:

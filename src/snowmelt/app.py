@@ -250,7 +250,7 @@ class Mover:
     def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
         @contextmanager
         def open_hands(name: str) -> Iterator[Hands]:
-            session = Session(self._databases[name].server, halt)
+            session = Session(self._databases[name].server, halt, reached=True)
             try:
                 yield Hands(
                     PostgresClaims(session, pulses[name]),

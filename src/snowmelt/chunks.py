@@ -154,7 +154,9 @@ def range_from_json(value: Mapping[str, object]) -> Range:
     if kind == "null" and isinstance(column, str):
         return NullKeys(column)
     if kind == "range" and isinstance(column, str):
-        return KeyRange(column, _bound_from_json(value["low"]), _bound_from_json(value["high"]))
+        return KeyRange(
+            column, _bound_from_json(value.get("low", "")), _bound_from_json(value.get("high", ""))
+        )
     raise ValueError(f"not a chunk range: {value!r}")
 
 

@@ -166,6 +166,7 @@ class StoredLoad:
 class Writer:
     """A run that has a record of writing some target table."""
 
+    table_id: int
     run_id: UUID
     ending: str
     active_at: datetime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from snowmelt.chunks import Chunk, DateRangeStrategy, DayHistogram, whole_table
 from snowmelt.model import (
@@ -20,6 +21,7 @@ from snowmelt.ports import Source
 from snowmelt.truncation import TargetFacts, Truncation, decide
 from snowmelt.types import created_type, loadable, target_type
 
+_ENDED = frozenset({"completed", "aborted"})
 _DATE_KEYS = frozenset({KeyType.DATE, KeyType.TIMESTAMP, None})
 
 
@@ -222,17 +224,15 @@ def _fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...
 
 def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
     """Nothing is appended onto rows that are there, nor beside a run that may go on writing."""
-    unfinished = next(
-        (w for w in around.writers if w.ending not in ("completed", "aborted") and not w.completed),
-        None,
-    )
-    if unfinished is not None:
+    newest = around.writers[0] if around.writers else None
+    unfinished = newest is not None and not newest.completed and newest.ending not in _ENDED
+    if newest is not None and unfinished:
         return (
             Refusal(
-                f"run {unfinished.run_id}, last active {unfinished.active_at:%Y-%m-%d %H:%M} UTC, "
+                f"run {newest.run_id}, last active {_utc(newest.active_at)}, "
                 "has not finished writing this table",
-                f"resume it with --resume-run-id {unfinished.run_id} (or a higher --resume-max-age), "
-                f"or end it for good with: snowmelt abort {unfinished.run_id}",
+                f"resume it with --resume-run-id {newest.run_id} (or a higher --resume-max-age), "
+                f"or end it for good with: snowmelt abort {newest.run_id}",
             ),
         )
     if around.target.has_rows:
@@ -270,6 +270,15 @@ def _resume_refusals(around: Surroundings, stored: StoredLoad) -> list[Refusal]:
                 f"--restart-table {stored.source.name}",
             )
         ]
+    since = next((w for w in around.writers if w.table_id > stored.table_id), None)
+    if since is not None and not stored.completed:
+        return [
+            Refusal(
+                f"run {since.run_id} has written the table since this run planned it",
+                "end this run for good with snowmelt abort, or, if its rows are wanted: "
+                f"TRUNCATE the target and run with --restart-table {stored.source.name}",
+            )
+        ]
     if stored.completed_rows and not around.target.has_rows:
         gone = "is gone" if not around.target.exists else "is empty"
         return [
@@ -279,6 +288,10 @@ def _resume_refusals(around: Surroundings, stored: StoredLoad) -> list[Refusal]:
             )
         ]
     return []
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -183,7 +183,7 @@ class Crew:
             self._stop("the run can't go on", error)
         except SnowmeltError as error:
             self._fail(hands, work, claim, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Not foreseen, so not known to be harmless: the table stops, and the traceback is logged.
             _log.exception("unforeseen error", extra={"action": "unforeseen"})
             self._fail(hands, work, claim, TableError(f"{type(error).__name__}: {error}"))

@@ -86,21 +86,6 @@ def created_type(type: pa.DataType, source_type: str = "") -> str | None:
     return next((name for test, name in _CREATED if test(type)), None)
 
 
-_CREATED = (
-    (pa.types.is_boolean, "boolean"),
-    (lambda t: t in (pa.int8(), pa.uint8(), pa.int16()), "smallint"),
-    (lambda t: t in (pa.uint16(), pa.int32()), "integer"),
-    (lambda t: t in (pa.uint32(), pa.int64()), "bigint"),
-    (lambda t: t == pa.uint64(), "numeric(20,0)"),
-    (lambda t: t in (pa.float16(), pa.float32()), "real"),
-    (pa.types.is_float64, "double precision"),
-    (lambda t: _is_text(t) or pa.types.is_null(t), "text"),
-    (lambda t: _is_binary(t), "bytea"),
-    (pa.types.is_date, "date"),
-    (pa.types.is_time, "time"),
-)
-
-
 def loadable(type: pa.DataType, target: TargetType) -> bool:
     """Whether every value of the Arrow type either becomes the same value in the target, or is refused by
     name: a range is checked row by row, a rounding or a reinterpretation is not loadable at all."""
@@ -112,36 +97,49 @@ def loadable(type: pa.DataType, target: TargetType) -> bool:
 
 
 def _is_text(type: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type)
-    )
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(type) for test in tests)
 
 
 def _is_binary(type: pa.DataType) -> bool:
-    return (
-        pa.types.is_binary(type)
-        or pa.types.is_large_binary(type)
-        or pa.types.is_fixed_size_binary(type)
-        or pa.types.is_binary_view(type)
+    tests = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_binary_view,
     )
+    return any(test(type) for test in tests)
 
 
 def _is_small_integer(type: pa.DataType) -> bool:
-    return pa.types.is_integer(type) and type.bit_width <= 32
+    return bool(pa.types.is_integer(type) and type.bit_width <= 32)
 
 
 def _is_naive(type: pa.DataType) -> bool:
-    return pa.types.is_timestamp(type) and type.tz is None
+    return bool(pa.types.is_timestamp(type) and type.tz is None)
 
 
 def _is_instant(type: pa.DataType) -> bool:
-    return pa.types.is_timestamp(type) and type.tz is not None
+    return bool(pa.types.is_timestamp(type) and type.tz is not None)
 
 
 def _is_small_float(type: pa.DataType) -> bool:
     return type in (pa.float16(), pa.float32())
 
 
+_CREATED = (
+    (pa.types.is_boolean, "boolean"),
+    (lambda t: t in (pa.int8(), pa.uint8(), pa.int16()), "smallint"),
+    (lambda t: t in (pa.uint16(), pa.int32()), "integer"),
+    (lambda t: t in (pa.uint32(), pa.int64()), "bigint"),
+    (lambda t: t == pa.uint64(), "numeric(20,0)"),
+    (lambda t: t in (pa.float16(), pa.float32()), "real"),
+    (pa.types.is_float64, "double precision"),
+    (lambda t: _is_text(t) or pa.types.is_null(t), "text"),
+    (_is_binary, "bytea"),
+    (pa.types.is_date, "date"),
+    (pa.types.is_time, "time"),
+)
 _INTEGERS = (pa.types.is_integer, pa.types.is_decimal)
 _LOADABLE = {
     Wire.BOOL: (pa.types.is_boolean,),

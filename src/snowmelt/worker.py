@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from snowmelt.ahead import read_ahead
 from snowmelt.errors import CountMismatch
 from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.ahead import read_ahead
 from snowmelt.ports import Source, Target
 
 PIECES_AHEAD = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -17,8 +18,14 @@ from psycopg import sql
 
 from tests.support import SECONDS, Database, command, duckdb_file
 
+FAILED, USAGE = 1, 2
 PATIENCE_SECONDS = 45.0
 _GATE = 815
+
+
+def messages_in(text: str) -> int:
+    """How many messages there are: each has one remedy, on a line that begins with an arrow."""
+    return len(re.findall(r"^ *→ ", text, re.MULTILINE))
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:

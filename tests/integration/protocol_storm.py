@@ -84,6 +84,13 @@ class Storm(World):
         worker.shaken = True
         self.beat(worker.process)
 
+    def expire(self, worker: Worker, *, known_to: Worker) -> None:
+        """A worker loses its lease while another one is well: its process is silent, or tells that it hangs."""
+        if worker.process is known_to.process:
+            self.hang(worker)
+        else:
+            self.time_passes([process for process in self.processes if process is not worker.process])
+
     def shake(self, process: Process | None = None) -> None:
         for worker in self.workers:
             if process is None or worker.process is process:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-from hypothesis import event, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -38,6 +39,7 @@ DATABASE = "protocol"
 fates = st.sampled_from(Fate)
 lost = st.sampled_from([fate for fate in Fate if fate is not Fate.ANSWERED])
 workers = st.integers(0, len(PROCESSES) - 1)
+pairs = st.permutations(range(len(PROCESSES))).map(lambda order: order[:2])
 processes = st.integers(0, max(PROCESSES))
 
 
@@ -98,8 +100,13 @@ class Protocol(RuleBasedStateMachine):
     def give_up(self, worker: int, fails: bool, fate: Fate) -> None:
         self.storm.give_up(self.storm.workers[worker], fails=fails, fate=fate)
 
-    @rule(pair=st.sampled_from([(0, 1), (0, 2), (1, 2)]), steps=st.integers(1, 3))
-    def together(self, pair: tuple[int, int], steps: int) -> None:
+    @rule(worker=workers)
+    def fail_and_resume(self, worker: int) -> None:
+        self.storm.give_up(self.storm.workers[worker], fails=True)
+        self.storm.reopen()
+
+    @rule(pair=pairs, steps=st.integers(1, 3))
+    def together(self, pair: list[int], steps: int) -> None:
         for _ in range(steps):
             self.storm.together([self.storm.workers[number] for number in pair])
 
@@ -115,33 +122,37 @@ class Protocol(RuleBasedStateMachine):
     def hang(self, worker: int) -> None:
         self.storm.hang(self.storm.workers[worker])
 
+    @rule(pair=pairs, steps=st.integers(0, 5), more=st.integers(0, 5))
+    def overtake(self, pair: list[int], steps: int, more: int) -> None:
+        stale, other = (self.storm.workers[number] for number in pair)
+        for _ in range(steps):
+            self.storm.advance(stale)
+        self.storm.expire(stale, known_to=other)
+        for _ in range(more):
+            self.storm.advance(other)
+        self.storm.advance(stale)
+
     @rule(worker=workers, finishing=st.booleans())
     def freeze(self, worker: int, finishing: bool) -> None:
         self.storm.freeze(self.storm.workers[worker], finishing=finishing)
 
     @rule(process=processes)
     def thaw(self, process: int) -> None:
-        self.storm.thaw(self.storm.processes[process])
-
-    @rule()
-    def deliver(self) -> None:
         self.storm.deliver()
+        self.storm.thaw(self.storm.processes[process])
 
     @rule(worker=workers, fate=fates)
     def finish(self, worker: int, fate: Fate) -> None:
         self.storm.finish(self.storm.workers[worker], fate)
 
-    @rule()
-    def reopen(self) -> None:
-        self.storm.reopen()
-
     @rule(mode=st.sampled_from(["immediate", "immediate", "fast"]))
     def restart(self, mode: StopMode) -> None:
         self.storm.restart(mode)
 
-    @rule(fate=fates)
-    def abort(self, fate: Fate) -> None:
+    @rule(worker=workers, steps=st.integers(0, 12), fate=fates)
+    def abort(self, worker: int, steps: int, fate: Fate) -> None:
         if self.abortable:
+            self.advance(worker, steps)
             self.storm.abort(fate)
 
     @invariant()
@@ -149,14 +160,11 @@ class Protocol(RuleBasedStateMachine):
         self.storm.check()
 
     def teardown(self) -> None:
-        storm = getattr(self, "storm", None)
-        if storm is None:
-            return
         try:
-            storm.calm()
-            event("chunks lost", storm.lost)
+            if sys.exception() is None:  # else a promise is broken already
+                self.storm.calm()
         finally:
-            storm.close()
+            self.storm.close()
 
 
 def test_the_protocol_keeps_its_promises(

@@ -213,7 +213,7 @@ def abort(
 
 @app.command()
 def demo(
-    rows: Annotated[int, typer.Option(help="Rows of the generated table.", min=1_000)] = 2_000_000,
+    rows: Annotated[int, typer.Option(help="Rows of the generated table.", min=1_000)] = 3_000_000,
     folder: Annotated[
         Path | None, typer.Option(help="Keep the files here; else they are removed at the end.")
     ] = None,

@@ -156,7 +156,9 @@ class PostgresClaims:
 
     def fail(self, claim: Claim, error: str) -> Settled:
         """Mark the chunk failed unless its commit had happened or it has another owner."""
-        return self._close_claim(claim, "fail_chunk", {"error": error})
+        return self._close_claim(
+            claim, "fail_chunk", {"error": error, "worker_id": claim.worker_id}
+        )
 
     def _close_claim(self, claim: Claim, name: str, more: Mapping[str, object]) -> Settled:
         fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}

@@ -89,7 +89,10 @@ class Server:
         except psycopg.Error as error:
             lost = translate(error)
             lost.what = f"can't connect to PostgreSQL at {self.address}: {_first_line(lost.what)}"
-            lost.remedy = lost.remedy or "is the server up, and are host, user and password right?"
+            lost.remedy = (
+                lost.remedy
+                or "is the server up, is the database there, and are host, user and password right?"
+            )
             raise lost from error
         return connection
 
@@ -105,12 +108,15 @@ class Session:
     reached is an error at once, since then the address is more likely wrong than the server down.
     """
 
-    def __init__(self, server: Server, halt: threading.Event | None = None) -> None:
-        """`halt`, once set, ends the waiting for a server that is away."""
+    def __init__(
+        self, server: Server, halt: threading.Event | None = None, *, reached: bool = False
+    ) -> None:
+        """`halt`, once set, ends the waiting for a server that is away; `reached` says that another session
+        of this process has been there."""
         self.server = server
         self._halt = halt or threading.Event()
         self._connection: psycopg.Connection | None = None
-        self._reached = False
+        self._reached = reached
 
     @property
     def connection(self) -> psycopg.Connection:

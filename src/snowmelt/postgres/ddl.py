@@ -84,7 +84,7 @@ def create(session: Session, table: TargetTable, columns: Sequence[Column]) -> N
             raise no_type(table, column)
         nullable = sql.SQL("") if column.nullable else sql.SQL(" NOT NULL")
         parts.append(
-            sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(type), nullable)  # type: ignore[arg-type]
+            sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(type), nullable)
         )
     with session.transaction(durable=True) as connection:
         # CREATE ... IF NOT EXISTS of two processes at once may still collide in the catalogue.

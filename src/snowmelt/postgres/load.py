@@ -111,9 +111,7 @@ class PostgresLoad:
             self._connection.execute("BEGIN")
             self._configure(self._session.server.settings)
             self._lock()
-            owned = self._connection.execute(query("owns_claim"), self._fence).fetchone()
-            if not (owned and owned[0]):
-                raise self._lost()
+            self._own()
             self._encoder = self._plan_encoding()
             self._cursor = self._connection.cursor()
             self._copy = self._cursor.copy(self._statement())
@@ -133,7 +131,8 @@ class PostgresLoad:
                 self._connection.execute("SELECT set_config(%s, %s, true)", [name, value])
 
     def _lock(self) -> None:
-        """Take the chunk's advisory lock. Whoever else holds it lost the claim to us, and is ended."""
+        """Take the chunk's advisory lock. Whoever else holds it lost the claim to us, and is ended: unless it is
+        the other way round, and we wake after our claim was taken over."""
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while True:
             row = self._connection.execute(query("lock_chunk"), self._fence).fetchone()
@@ -141,8 +140,15 @@ class PostgresLoad:
                 return
             if time.monotonic() > deadline:
                 raise RetriableError("the backend that held this chunk before does not end")
+            self._own()
             evict_within(self._connection, self._fence)
             time.sleep(LOCK_POLL_SECONDS)
+
+    def _own(self) -> None:
+        """Raises ClaimLost unless the claim stands."""
+        owned = self._connection.execute(query("owns_claim"), self._fence).fetchone()
+        if not (owned and owned[0]):
+            raise self._lost()
 
     def _plan_encoding(self) -> Encoder:
         """An encoder for the target's columns as they are and, by the lock that COPY would take anyway, stay:

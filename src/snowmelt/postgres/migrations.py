@@ -22,7 +22,21 @@ _SCHEMA: LiteralString = "SELECT to_regnamespace('migration_status') IS NOT NULL
 
 
 def ledger_version(session: Session) -> int:
-    """The version of the ledger in this database; 0 where there is none."""
+    """The version of the ledger in this database; 0 where there is none.
+
+    Raises RunError when a newer release made it: what this one would read of it can't be vouched for.
+    """
+    version = _version(session)
+    newest = migrations()[-1][0]
+    if version > newest:
+        raise RunError(
+            f"the ledger in {session.server.address} has version {version}, this release knows {newest}",
+            remedy="run the release of snowmelt that made it, or a newer one",
+        )
+    return version
+
+
+def _version(session: Session) -> int:
     with session.transaction() as connection:
         found = connection.execute(_EXISTS).fetchone()
         if not (found and found[0]):
@@ -44,11 +58,6 @@ def migrate_ledger(session: Session) -> int:
             version = _apply(session)
         except TableError as error:
             raise _refusal(session, error) from error
-    if version > newest:
-        raise RunError(
-            f"the ledger in {session.server.address} has version {version}, this release knows {newest}",
-            remedy="run the release of snowmelt that made it, or a newer one",
-        )
     return version
 
 

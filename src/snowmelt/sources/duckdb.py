@@ -304,7 +304,7 @@ def _batch_rows(schema: pa.Schema) -> int:
 
 def _fixed(type: pa.DataType) -> bool:
     try:
-        return type.bit_width > 0
+        return bool(type.bit_width > 0)
     except ValueError:
         return False
 

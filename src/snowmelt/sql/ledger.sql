@@ -68,7 +68,7 @@ CROSS JOIN LATERAL (
 WHERE run_id = %(run_id)s
 
 -- name: writers
-SELECT l.run_id, coalesce(r.ending, 'running') AS ending,
+SELECT l.table_id, l.run_id, coalesce(r.ending, 'running') AS ending,
        greatest(r.active_at, (SELECT max(heartbeat_at) FROM migration_status.worker WHERE run_id = r.run_id))
            AS active_at,
        coalesce(l.completed_at IS NOT NULL, false) AS completed
@@ -155,7 +155,9 @@ WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s 
 -- name: fail_chunk
 UPDATE migration_status.chunk
 SET token = NULL, failed_at = clock_timestamp(), error_message = %(error)s
-WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s AND completed_at IS NULL
+WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND completed_at IS NULL
+  -- Or this process has failed it already and asks again, because the answer was lost.
+  AND (token = %(token)s OR token IS NULL AND failed_at IS NOT NULL AND worker_id = %(worker_id)s)
 
 -- name: is_completed
 SELECT completed_at IS NOT NULL FROM migration_status.chunk

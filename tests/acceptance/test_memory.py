@@ -1,0 +1,66 @@
+"""Memory does not depend on the size of a chunk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import duckdb
+
+from snowmelt.demo.visits import write_visits
+from tests.support import Database, command, config_for, write_config
+
+ROWS = 2_000_000
+ALLOWED_KB = 100 * 1024
+COLUMNS = (
+    '"Visit Id", "Visit Updated Timestamp", "Gross Amount", "Channel", "Landing Page", "Comment"'
+)
+
+
+def test_one_chunk_of_two_million_rows_takes_no_more_than_small_ones(
+    database: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    _write(folder)
+    peaks = {size: _peak_kb(database, tmp_path, folder, size) for size in (20_000, ROWS)}
+
+    assert abs(peaks[ROWS] - peaks[20_000]) < ALLOWED_KB, peaks
+
+
+def _write(folder: Path) -> None:
+    source = folder.with_name("visits.duckdb")
+    write_visits(source, ROWS, primary_key=False)
+    with duckdb.connect(source) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(
+            f'COPY (SELECT {COLUMNS} FROM FACT_VISITS WHERE "Visit Updated Timestamp" IS NOT NULL) '
+            f"TO '{folder / 'visits.parquet'}' (FORMAT parquet)"
+        )
+
+
+def _peak_kb(database: Database, workplace: Path, files: Path, size: int) -> int:
+    """Peak resident memory of a process that moves the table in chunks of about `size` rows."""
+    table: dict[str, object] = {
+        "source": "visits.parquet",
+        "target": f"visits_{size}",
+        "chunking_columns": ["Visit Updated Timestamp"],
+    }
+    if size == ROWS:
+        del table["chunking_columns"]
+    document = config_for(
+        database, files, table, connection="files", batch_size=size, parallel_threads=1
+    )
+    folder = workplace / str(size)
+    folder.mkdir()
+    process = subprocess.Popen(command(write_config(folder, document), "migrate", "-q"))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    chunks = database.value(
+        "SELECT count(*) FROM migration_status.migration_chunk_status WHERE target_table = %s",
+        [f"visits_{size}"],
+    )
+    assert (chunks == 1) == (size == ROWS)
+    return usage.ru_maxrss
