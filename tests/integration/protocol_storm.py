@@ -191,6 +191,7 @@ class Storm(World):
             for _ in range(3):
                 self.claim(worker)
                 expect(worker.claim is None, "a chunk was claimed after the abort")
+            self.finish(worker)
         self.wake()
 
     def _drain(self, worker: Worker) -> None:

@@ -35,6 +35,8 @@ SETTINGS = {
     "max_connections": "100",
 }
 DATABASE = "protocol"
+ALL = 40
+"""Steps that are enough for one worker to move every chunk."""
 
 fates = st.sampled_from(Fate)
 lost = st.sampled_from([fate for fate in Fate if fate is not Fate.ANSWERED])
@@ -149,10 +151,12 @@ class Protocol(RuleBasedStateMachine):
     def restart(self, mode: StopMode) -> None:
         self.storm.restart(mode)
 
-    @rule(worker=workers, steps=st.integers(0, 12), fate=fates)
-    def abort(self, worker: int, steps: int, fate: Fate) -> None:
+    @rule(worker=workers, steps=st.sampled_from([0, 3, ALL]), stalls=st.booleans(), fate=fates)
+    def abort(self, worker: int, steps: int, stalls: bool, fate: Fate) -> None:
         if self.abortable:
             self.advance(worker, steps)
+            if stalls:
+                self.stall_before_commit(worker)
             self.storm.abort(fate)
 
     @invariant()

@@ -25,6 +25,9 @@ from snowmelt.postgres.queries import query
 
 _log = logging.getLogger(__name__)
 
+FINISH = -1
+"""The finish of a table holds an advisory lock as a move does, under the number of no chunk: so an abort finds it."""
+
 
 class PostgresLoads:
     """The tables of runs in one target database's ledger."""
@@ -135,7 +138,8 @@ class PostgresLoads:
             connection.execute(query("fail_load"), {"table_id": table_id, "error": error})
 
     def finish(self, table_id: int) -> bool:
-        """Complete a table if every chunk is committed; False if some are not, or not any more.
+        """Complete a table if every chunk is committed; False if some are not, or not any more, if another
+        process is about it, or if the run was aborted.
 
         The recount stands in the transaction that marks the table: what workers were told of asynchronous
         commits is not the truth after a crash of the server, the ledger is. Raises CountMismatch when the
@@ -143,6 +147,10 @@ class PostgresLoads:
         """
         with brief(self._session) as connection:
             cursor = connection.cursor(row_factory=dict_row)
+            lock = {"table_id": table_id, "chunk_id": FINISH}
+            alone = connection.execute(query("lock_chunk"), lock).fetchone()
+            if not (alone and alone[0]):
+                return False
             load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
             if load is None:
                 return False
@@ -158,7 +166,8 @@ class PostgresLoads:
                     remedy="the source changed while it was read: load the table anew into an empty target",
                 )
             self._furnish(connection, load)
-            connection.execute(query("complete_load"), {"table_id": table_id})
+            if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
+                return False
         _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
         return True
 

@@ -65,14 +65,16 @@ class PostgresRuns:
         return State(row[0]) if row else None
 
     def abort(self, run_id: UUID) -> bool:
-        """End a run for good: no chunk of it is claimed or completed any more. False if it had ended so.
+        """End a run for good: no chunk or table of it is completed any more. False if it had ended so.
 
-        A move that was about to commit either does so before this returns, or never.
+        A move or finish that was about to commit either does so before this returns, or never.
         """
         with brief(self._session) as connection:
             aborted = connection.execute(query("abort_run"), {"run_id": run_id}).fetchone()
-        if aborted is None:
-            return False
+        self._end_claims(run_id)  # in any case: an abort before this one may have been interrupted here
+        return aborted is not None
+
+    def _end_claims(self, run_id: UUID) -> None:
         deadline = time.monotonic() + ABORT_PATIENCE_SECONDS
         while time.monotonic() < deadline:
             with self._session.transaction() as connection:
@@ -87,7 +89,6 @@ class PostgresRuns:
                     query("release_chunk"), {**chunk, "error": "run aborted", "backoff_seconds": 0}
                 )
             connection.execute(query("end_workers"), {"run_id": run_id})
-        return True
 
     def status(self, run_id: UUID | None = None, limit: int = 20) -> tuple[RunStatus, ...]:
         """One run, or the latest ones, newest first, each with its tables."""

@@ -184,8 +184,9 @@ SELECT count(*) FILTER (WHERE completed_at IS NULL) AS open_chunks,
 FROM migration_status.chunk WHERE table_id = %(table_id)s
 
 -- name: complete_load
-UPDATE migration_status.load SET completed_at = clock_timestamp(), failed_at = NULL, error_message = NULL
+UPDATE migration_status.load l SET completed_at = clock_timestamp(), failed_at = NULL, error_message = NULL
 WHERE table_id = %(table_id)s
+  AND NOT EXISTS (SELECT 1 FROM migration_status.run r WHERE r.run_id = l.run_id AND r.ending = 'aborted')
 
 -- name: fail_load
 UPDATE migration_status.load SET failed_at = clock_timestamp(), error_message = %(error)s
@@ -226,6 +227,9 @@ RETURNING run_id
 SELECT c.table_id, c.chunk_id, c.token
 FROM migration_status.chunk c JOIN migration_status.load l USING (table_id)
 WHERE l.run_id = %(run_id)s AND c.token IS NOT NULL AND c.completed_at IS NULL
+UNION ALL
+-- The finish of a table holds a lock of the same kind, under a number that no chunk has.
+SELECT table_id, -1, NULL FROM migration_status.load WHERE run_id = %(run_id)s AND completed_at IS NULL
 
 -- name: end_workers
 UPDATE migration_status.worker SET ended_at = clock_timestamp()
