@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test fast lint test-kill test-model bench constraints clean
+.PHONY: demo test fast lint pgbouncer test-kill test-model bench constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
 
-test: lint fast           ## what CI runs
+test: lint pgbouncer fast ## what CI runs
 	$(BIN)/pytest -q tests/integration tests/acceptance
 
 fast: $(READY)            ## tests that need no server process of their own
@@ -20,6 +20,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pgbouncer:                ## Debian's package, where it may be installed; without it its tests are skipped
+	@test -x /usr/sbin/pgbouncer || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq pgbouncer >/dev/null; } || true
 
 test-kill: $(READY)       ## the kill tests, 20 rounds each
 	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py

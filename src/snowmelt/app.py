@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
+from snowmelt.database import Database, server_of
 from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.identity import identity, table_facts, table_hash
@@ -33,12 +34,11 @@ from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.planner import Surroundings, plan_table, rows_refusals
 from snowmelt.ports import Executor, OpenSource, Source
 from snowmelt.postgres.claims import PostgresClaims, Pulse
-from snowmelt.postgres.connect import Server, Session, SessionSettings
+from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
-from snowmelt.postgres.migrations import ledger_version, migrate_ledger
-from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.runner import Crew, Hands, Observer, OpenHands, Silence, Stop, TableWork
 from snowmelt.sources.duckdb import DuckDBSource
 
@@ -55,25 +55,6 @@ class Choice:
     restart: tuple[str, ...] = ()
 
 
-class Database:
-    """One target database: its server, its ledger, and a session for the main thread."""
-
-    def __init__(self, server: Server, halt: threading.Event | None = None) -> None:
-        self.server = server
-        self.session = Session(server, halt)
-        self.runs = PostgresRuns(self.session)
-        self.loads = PostgresLoads(self.session)
-        self.target = PostgresTarget(self.session)
-
-    def connect(self) -> None:
-        """Raises ConnectionLost if the server can't be reached."""
-        _ = self.session.connection
-
-    @property
-    def has_ledger(self) -> bool:
-        return ledger_version(self.session) > 0
-
-
 class Mover:
     """Plans and runs what a config asks for. A context manager: leaving it closes every session."""
 
@@ -83,7 +64,7 @@ class Mover:
         self._sources = {source.source_name: source for source in config.sources}
         self._heartbeats: list[Heartbeat] = []
         names = [config.target_database(source) for source in config.sources]
-        self._databases = {name: Database(_server(config, name)) for name in dict.fromkeys(names)}
+        self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
 
     def __enter__(self) -> Self:
         return self
@@ -123,17 +104,24 @@ class Mover:
         """The run to go on with, and its tables as every database has them."""
         ledgers = [database for database in self._databases.values() if database.has_ledger]
         run_id = choice.run_id
+        who = identity(self.config)
         if run_id is None and choice.resume:
-            who = identity(self.config)
             age = choice.max_age_hours or self.config.resume_max_age
-            found = (database.runs.find(who, age) for database in ledgers)
-            run_id = next((run for run in found if run is not None), None)
+            candidates = (database.runs.find(who, age) for database in ledgers)
+            run_id = next((run for run in candidates if run is not None), None)
         if run_id is None:
             return None, []
-        known = [database for database in ledgers if database.runs.status(run_id)]
+        found = {database: database.runs.status(run_id) for database in ledgers}
+        known = [database for database in ledgers if found[database]]
         if not known:
             raise UnknownName(
                 f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
+            )
+        theirs = found[known[0]][0].source_names
+        if theirs != who.source_names:
+            raise Refused(
+                f"run {run_id} is a run of {', '.join(theirs)}",
+                remedy="name the same sources to resume it",
             )
         return run_id, [load for database in known for load in database.loads.of(run_id)]
 
@@ -357,27 +345,6 @@ def _statuses(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:
 def open_mover(config: Config) -> Mover:
     """A Mover over the config's sources and targets; use it in a `with` statement."""
     return Mover(config)
-
-
-def _server(config: Config, database: str) -> Server:
-    block = config.postgres
-    return Server.of(
-        {
-            "host": block.host,
-            "port": block.port,
-            "user": block.user,
-            "password": block.password.get_secret_value() if block.password else None,
-            "sslmode": block.sslmode,
-            "dbname": database,
-        },
-        dsn=block.dsn.get_secret_value() if block.dsn else "",
-        settings=SessionSettings(
-            synchronous_commit=block.session.synchronous_commit,
-            work_mem=block.session.work_mem,
-            maintenance_work_mem=block.session.maintenance_work_mem,
-        ),
-        outage_seconds=config.outage_seconds,
-    )
 
 
 def _place(source_name: str, of: StoredLoad | TableJob) -> tuple[str, ...]:

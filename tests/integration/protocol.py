@@ -136,7 +136,9 @@ class Row:
 class World:
     """A run over one table. `unique`: the target has a unique key from the start, else it gets one at the end."""
 
-    def __init__(self, postgres: LocalPostgres, database: str, unique: bool, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, postgres: LocalPostgres, database: str, unique: bool, sizes: Sequence[int]
+    ) -> None:
         self.postgres = postgres
         self.server = self.server_of(postgres, database)
         self.sizes = tuple(sizes)
@@ -249,8 +251,12 @@ class World:
             expect(row.ids == (source if row.completed else []), f"rows and record differ: {row}")
             if row.completed:
                 counts = (row.rows_read, row.rows_written)
-                expect(counts == (len(source), len(source)), f"the record's counts are wrong: {row}")
-                expect(row.token not in self.given_up, f"an attempt that was given up completed {row}")
+                expect(
+                    counts == (len(source), len(source)), f"the record's counts are wrong: {row}"
+                )
+                expect(
+                    row.token not in self.given_up, f"an attempt that was given up completed {row}"
+                )
         done = {row.chunk_id for row in rows if row.completed}
         expect(self.acknowledged <= done, "an acknowledged chunk is gone without a crash")
         if self.completed_at_abort is not None:
@@ -261,7 +267,10 @@ class World:
         for worker in self.workers:
             if worker.claim is not None and not worker.shaken:
                 token = rows[worker.claim.chunk.id].token
-                expect(token == worker.claim.token, "a live worker's claim does not stand in the ledger")
+                expect(
+                    token == worker.claim.token,
+                    "a live worker's claim does not stand in the ledger",
+                )
 
     # --- what a worker does -----------------------------------------------------------------------
 

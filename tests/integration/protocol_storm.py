@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from snowmelt.demo.postgres import LocalPostgres, StopMode
+from snowmelt.demo.postgres import StopMode
 from snowmelt.errors import ConnectionLost, RetriableError
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
 from tests.integration.protocol import LEASE_SECONDS, Process, Stage, Worker, World, expect
-from tests.integration.protocol_line import Call, Fate, Limit, Line, call
+from tests.integration.protocol_line import Call, Fate, Limit, call
 
 LEAP_SECONDS = 2 * LEASE_SECONDS
 
@@ -89,7 +89,9 @@ class Storm(World):
         if worker.process is known_to.process:
             self.hang(worker)
         else:
-            self.time_passes([process for process in self.processes if process is not worker.process])
+            self.time_passes(
+                [process for process in self.processes if process is not worker.process]
+            )
 
     def shake(self, process: Process | None = None) -> None:
         for worker in self.workers:

@@ -105,7 +105,8 @@ class PostgresClaims:
     def _take_over(
         self, table_id: int, token: UUID
     ) -> tuple[int, dict[str, object], int, int] | None:
-        active = [known for known in self._pulse.moved_at if known != token]
+        # Copied in one go: other threads forget their claims meanwhile.
+        active = [known for known in list(self._pulse.moved_at) if known != token]
         with self._session.transaction() as connection:
             expired = connection.execute(
                 query("expired_claim"),

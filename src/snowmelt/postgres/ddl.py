@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import LiteralString
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 
-from snowmelt.errors import TableError
+from snowmelt.errors import RetriableError, TableError
 from snowmelt.model import Column, TargetColumn, TargetState, TargetTable
 from snowmelt.postgres.connect import Session
 from snowmelt.types import created_type
@@ -21,6 +22,9 @@ _COLUMNS: LiteralString = """
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = %(table)s
     ORDER BY a.attnum
 """
+LOCK_TIMEOUT_MS = 10_000
+"""For a look at the target: what stands locked for longer is somebody's maintenance."""
+
 _KIND: LiteralString = """
     SELECT c.relkind::text FROM pg_class c
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = %(table)s
@@ -46,8 +50,22 @@ def inspect(session: Session, table: TargetTable) -> TargetState:
 
     Raises TableError when the name belongs to something that rows can't be loaded into.
     """
+    try:
+        return _inspect(session, table)
+    except RetriableError as error:
+        if not isinstance(error.__cause__, pg.LockNotAvailable):
+            raise
+        raise TableError(
+            "another session holds the target locked",
+            table=str(table),
+            remedy="wait for it to end, or see who it is in pg_locks",
+        ) from error
+
+
+def _inspect(session: Session, table: TargetTable) -> TargetState:
     names = {"schema": table.schema, "table": table.name}
     with session.transaction() as connection:
+        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         found = connection.execute(_KIND, names).fetchone()
         if found is None:
             return TargetState(exists=False)

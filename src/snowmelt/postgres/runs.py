@@ -71,7 +71,9 @@ class PostgresRuns:
         """
         with brief(self._session) as connection:
             aborted = connection.execute(query("abort_run"), {"run_id": run_id}).fetchone()
-        self._end_claims(run_id)  # in any case: an abort before this one may have been interrupted here
+        self._end_claims(
+            run_id
+        )  # in any case: an abort before this one may have been interrupted here
         return aborted is not None
 
     def _end_claims(self, run_id: UUID) -> None:
