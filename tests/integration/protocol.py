@@ -325,10 +325,13 @@ class World:
         """Take a step of the move; what goes wrong must have a cause that the world knows of."""
         try:
             step(worker)
-        except (ClaimLost, RetriableError) as error:
-            failed: SnowmeltError = error
+        except SnowmeltError as error:
+            failed = error
         else:
             return
+        expect(
+            isinstance(failed, ClaimLost | RetriableError), f"a move failed for good: {failed!r}"
+        )
         expect(
             worker.shaken or (fate is not Fate.ANSWERED and isinstance(failed, ConnectionLost)),
             f"a healthy worker was disturbed: {failed!r}",
@@ -426,6 +429,8 @@ class World:
             finished = call(lambda: PostgresLoads(worker.line).finish(self.table.table_id))
         except RetriableError:
             return False
+        except SnowmeltError as error:
+            raise Violation(f"a finish failed for good: {error!r}") from error
         finally:
             worker.line.fate = Fate.ANSWERED
         expect(not finished or self.completed_at_abort is None, "finished after the abort")

@@ -46,10 +46,15 @@ class Protocol(RuleBasedStateMachine):
         for _ in range(steps):
             self.storm.advance(self.storm.workers[worker])
 
-    @rule(worker=workers, fate=lost)
-    def lose_the_commit(self, worker: int, fate: Fate) -> None:
-        self.storm.advance_to_commit(self.storm.workers[worker])
-        self.storm.advance(self.storm.workers[worker], fate)
+    @rule(worker=workers, fate=lost, settles=st.booleans(), late=st.booleans())
+    def lose_the_commit(self, worker: int, fate: Fate, settles: bool, late: bool) -> None:
+        loser = self.storm.workers[worker]
+        self.storm.advance_to_commit(loser)
+        self.storm.advance(loser, fate)
+        if settles:
+            self.storm.give_up(loser)
+        if late:
+            self.storm.deliver()
 
     @rule(worker=workers)
     def stall_before_commit(self, worker: int) -> None:
@@ -85,15 +90,13 @@ class Protocol(RuleBasedStateMachine):
     def hang(self, worker: int) -> None:
         self.storm.hang(self.storm.workers[worker])
 
-    @rule(pair=pairs, steps=st.integers(0, 5), more=st.integers(0, 5))
+    @rule(pair=pairs, steps=st.integers(0, 4), more=st.integers(0, 4))
     def overtake(self, pair: list[int], steps: int, more: int) -> None:
         stale, other = (self.storm.workers[number] for number in pair)
-        for _ in range(steps):
-            self.storm.advance(stale)
-        self.storm.expire(stale, known_to=other)
-        for _ in range(more):
-            self.storm.advance(other)
-        self.storm.advance(stale)
+        self.advance(pair[0], steps)
+        self.storm.overtake(stale, other)
+        self.advance(pair[1], more)
+        self.advance(pair[0], 5 - more)
 
     @rule(worker=workers, finishing=st.booleans())
     def freeze(self, worker: int, finishing: bool) -> None:

@@ -124,10 +124,7 @@ def test_a_planted_fault_is_seen(
         faults.no_ownership_before_eviction,
         faults.claim_within_the_move,
         faults.claim_asynchronous,
-        faults.retry_that_reopens_on_belief,
         faults.retry_that_copies_again_on_belief,
-        faults.settle_that_only_asks,
-        faults.abort_without_termination,
     ],
     ids=lambda plant: plant.__name__,
 )

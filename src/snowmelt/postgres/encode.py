@@ -20,6 +20,15 @@ from snowmelt.errors import ValueDoesNotFit
 from snowmelt.model import Piece
 from snowmelt.types import TargetType, Wire
 
+try:
+    from snowmelt.postgres._copybinary import encode as _encode
+except (
+    ImportError
+):  # no C compiler where it was installed: pgpq gives the same bytes, and holds the GIL
+    _encode = None  # type: ignore[assignment]
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
 PIECE_BYTES = 4 << 20
 """Arrow bytes encoded at a time; what is in flight per worker is a small multiple of it."""
 TRAIL_BYTES = 64 << 20
@@ -30,6 +39,26 @@ Convert = Callable[[pa.Array], pa.Array]
 _US_MIN = -210_866_803_200_000_000  # 4713-11-24 BC, the first timestamp that PostgreSQL has
 _INFINITE = (1 << 63) - 1  # what DuckDB keeps for 'infinity'; PostgreSQL would read it as a year
 _DAY_MIN, _DAY_MAX = -2_440_588, 2_145_042_905
+
+_CODES = {
+    Wire.BOOL: "?",
+    Wire.INT2: "h",
+    Wire.INT4: "i",
+    Wire.INT8: "q",
+    Wire.NUMERIC: "n",
+    Wire.FLOAT4: "f",
+    Wire.FLOAT8: "d",
+    Wire.TEXT: "t",
+    Wire.BYTEA: "y",
+    Wire.DATE: "D",
+    Wire.TIME: "T",
+    Wire.TIMESTAMP: "s",
+    Wire.TIMESTAMPTZ: "z",
+    Wire.UUID: "u",
+    Wire.JSON: "t",
+    Wire.JSONB: "j",
+}
+"""How the C encoder calls the wires."""
 
 _ARROW = {
     Wire.BOOL: pa.bool_(),
@@ -74,16 +103,15 @@ class Encoder:
         self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
         self._trail_bytes = 0
         self._rows = 0
-        self._pgpq = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
-            self._schema,
-            {
-                column.name: _builder(field, column.target.wire)
-                for field, column in zip(self._schema, columns, strict=True)
-            },
-        )
+        self._wires = "".join(_CODES[column.target.wire] for column in columns).encode()
+        self._write: Callable[[pa.RecordBatch], bytes]
+        if _encode is not None:
+            self._write = self._native
+        else:
+            self._write = _pgpq_writer(self._schema, self._columns)
 
     def header(self) -> bytes:
-        return self._pgpq.write_header()
+        return _HEADER
 
     def pieces(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         """The batch's rows as COPY tuples, some megabytes at a time. Raises ValueDoesNotFit."""
@@ -92,10 +120,13 @@ class Encoder:
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
             self._remember(piece)
-            yield Piece(piece.num_rows, self._pgpq.write_batch(self._converted(piece)))
+            yield Piece(piece.num_rows, self._write(self._converted(piece)))
 
     def trailer(self) -> bytes:
-        return self._pgpq.finish()
+        return _TRAILER
+
+    def _native(self, batch: pa.RecordBatch) -> bytes:
+        return _encode(batch.__arrow_c_array__(), self._wires)
 
     def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = []
@@ -178,6 +209,20 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
             else pa.decimal128(38, column.type.scale)
         )
     return pa.decimal128(20, 0)
+
+
+def _pgpq_writer(
+    schema: pa.Schema, columns: Sequence[EncodedColumn]
+) -> Callable[[pa.RecordBatch], bytes]:
+    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
+        schema,
+        {
+            column.name: _builder(field, column.target.wire)
+            for field, column in zip(schema, columns, strict=True)
+        },
+    )
+    encoder.write_header()  # which it wants to have been asked for first
+    return encoder.write_batch
 
 
 def _builder(field: pa.Field, wire: Wire) -> pgpq.EncoderBuilder:  # type: ignore[name-defined]

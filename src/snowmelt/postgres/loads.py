@@ -165,9 +165,9 @@ class PostgresLoads:
                     table=f"{load['target_schema']}.{load['target_table']}",
                     remedy="the source changed while it was read: load the table anew into an empty target",
                 )
-            self._furnish(connection, load)
             if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
                 return False
+            self._furnish(connection, load)
         _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
         return True
 
