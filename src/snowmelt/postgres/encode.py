@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pgpq
 import pyarrow as pa
@@ -21,11 +22,11 @@ from snowmelt.model import Piece
 from snowmelt.types import TargetType, Wire
 
 try:
-    from snowmelt.postgres._copybinary import encode as _encode
+    from snowmelt.postgres._copybinary import encode as native_encode
 except (
     ImportError
 ):  # no C compiler where it was installed: pgpq gives the same bytes, and holds the GIL
-    _encode = None  # type: ignore[assignment]
+    native_encode = None  # type: ignore[assignment]
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -103,12 +104,9 @@ class Encoder:
         self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
         self._trail_bytes = 0
         self._rows = 0
-        self._wires = "".join(_CODES[column.target.wire] for column in columns).encode()
-        self._write: Callable[[pa.RecordBatch], bytes]
-        if _encode is not None:
-            self._write = self._native
-        else:
-            self._write = _pgpq_writer(self._schema, self._columns)
+        self._writer: _Writer = (
+            _Pgpq(self._schema, self._columns) if native_encode is None else _Native(columns)
+        )
 
     def header(self) -> bytes:
         return _HEADER
@@ -120,13 +118,10 @@ class Encoder:
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
             self._remember(piece)
-            yield Piece(piece.num_rows, self._write(self._converted(piece)))
+            yield Piece(piece.num_rows, self._writer.write(self._converted(piece)))
 
     def trailer(self) -> bytes:
-        return _TRAILER
-
-    def _native(self, batch: pa.RecordBatch) -> bytes:
-        return _encode(batch.__arrow_c_array__(), self._wires)
+        return self._writer.trailer()
 
     def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = []
@@ -211,18 +206,45 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
     return pa.decimal128(20, 0)
 
 
-def _pgpq_writer(
-    schema: pa.Schema, columns: Sequence[EncodedColumn]
-) -> Callable[[pa.RecordBatch], bytes]:
-    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
-        schema,
-        {
-            column.name: _builder(field, column.target.wire)
-            for field, column in zip(schema, columns, strict=True)
-        },
-    )
-    encoder.write_header()  # which it wants to have been asked for first
-    return encoder.write_batch
+class _Writer(Protocol):
+    """Turns converted batches into COPY's bytes; `trailer` may hold rows that were kept back."""
+
+    def write(self, batch: pa.RecordBatch) -> bytes: ...
+
+    def trailer(self) -> bytes: ...
+
+
+class _Native:
+    """The C encoder."""
+
+    def __init__(self, columns: Sequence[EncodedColumn]) -> None:
+        self._wires = "".join(_CODES[column.target.wire] for column in columns).encode()
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        return native_encode(batch.__arrow_c_array__(), self._wires)
+
+    def trailer(self) -> bytes:
+        return _TRAILER
+
+
+class _Pgpq:
+    """pgpq, which keeps small batches back until it has more or is told to finish."""
+
+    def __init__(self, schema: pa.Schema, columns: Sequence[EncodedColumn]) -> None:
+        self._encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
+            schema,
+            {
+                column.name: _builder(field, column.target.wire)
+                for field, column in zip(schema, columns, strict=True)
+            },
+        )
+        self._encoder.write_header()  # it wants to have been asked for it first
+
+    def write(self, batch: pa.RecordBatch) -> bytes:
+        return self._encoder.write_batch(batch)
+
+    def trailer(self) -> bytes:
+        return self._encoder.finish()
 
 
 def _builder(field: pa.Field, wire: Wire) -> pgpq.EncoderBuilder:  # type: ignore[name-defined]
