@@ -1,6 +1,6 @@
 """Chunks are disjoint, total, as large as was asked for, and survive the ledger's JSON."""
 
-# ruff: noqa: DTZ001 - keys without a zone are one of the kinds tried here
+
 from __future__ import annotations
 
 import json
