@@ -43,4 +43,4 @@ constraints: $(READY)     ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build src/snowmelt/postgres/*.so .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -274,13 +274,14 @@ class World:
 
     # --- what a worker does -----------------------------------------------------------------------
 
-    def advance(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:
-        """The natural next step; `fate` is that of the move's COMMIT."""
+    def advance(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> bool:
+        """The natural next step, whose COMMIT has this fate; False if there is nothing to do for the worker."""
         if worker.process.frozen is not None:
-            return
+            return False
         match worker.stage:
             case Stage.IDLE:
                 self.claim(worker)
+                return worker.claim is not None
             case Stage.CLAIMED:
                 self._attempt(worker, self._begin)
             case Stage.LOADING if worker.sent < self.sizes[worker.held.chunk.id]:
@@ -291,12 +292,13 @@ class World:
                 self._attempt(worker, lambda worker: self._commit(worker, fate), fate)
             case Stage.UNSURE:
                 self.give_up(worker)
+        return True
 
     def advance_to_commit(self, worker: Worker) -> None:
         """Up to where COMMIT is all that is left, if a chunk is to be had and nothing goes wrong."""
         for _ in range(max(self.sizes) + 4):
-            if worker.stage is not Stage.RECORDED:
-                self.advance(worker)
+            if worker.stage is not Stage.RECORDED and not self.advance(worker):
+                return
 
     def claim(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:
         """Ask for a chunk; `fate` is that of the claim's COMMIT."""

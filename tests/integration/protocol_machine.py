@@ -34,7 +34,7 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize(
         unique=st.booleans(),
-        sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+        sizes=st.lists(st.integers(0, 3), min_size=1, max_size=6),
         abortable=st.sampled_from([False, False, True]),
     )
     def begin(self, unique: bool, sizes: list[int], abortable: bool) -> None:
@@ -44,7 +44,8 @@ class Protocol(RuleBasedStateMachine):
     @rule(worker=workers, steps=st.integers(1, 6))
     def advance(self, worker: int, steps: int) -> None:
         for _ in range(steps):
-            self.storm.advance(self.storm.workers[worker])
+            if not self.storm.advance(self.storm.workers[worker]):
+                return
 
     @rule(worker=workers, fate=lost, settles=st.booleans(), late=st.booleans())
     def lose_the_commit(self, worker: int, fate: Fate, settles: bool, late: bool) -> None:

@@ -96,13 +96,9 @@ class Storm(World):
     def overtake(self, stale: Worker, other: Worker) -> None:
         """The stale worker's lease ends, and the other one claims its chunk, after all that are open."""
         self.expire(stale, known_to=other)
-        for _ in range(4 * len(self.sizes) + 8):
-            if (
-                stale.claim is not None
-                and self.token(stale.claim) == stale.claim.token
-                and other.process.frozen is None
-            ):
-                self.advance(other)
+        claim = stale.claim
+        while claim is not None and self.token(claim) == claim.token and self.advance(other):
+            pass
 
     def shake(self, process: Process | None = None) -> None:
         for worker in self.workers:

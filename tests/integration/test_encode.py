@@ -35,6 +35,7 @@ FITS: list[tuple[pa.Array, str, list[Any]]] = [
         "numeric",
         [Decimal("-" + "9" * 38), Decimal(0)],
     ),
+    (pa.array([Decimal(1200)], pa.decimal128(5, -2)), "numeric", [Decimal(1200)]),
     (pa.array([2**64 - 1], pa.uint64()), "numeric(20,0)", [Decimal(2**64 - 1)]),
     (pa.array([7], pa.int32()), "double precision", [7.0]),
     (pa.array([0.5, None], pa.float32()), "real", [0.5, None]),
@@ -121,6 +122,21 @@ def test_a_misfit_is_named_with_its_key(array: pa.Array, spelling: str) -> None:
 
     assert caught.value.column == '"v"'
     assert caught.value.key == '"id" = 11'
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 100_000])
+def test_no_row_is_kept_back(database: Database, rows: int) -> None:
+    array = pa.array(range(rows), pa.int64())
+    encoder = Encoder([_column(array, "bigint")], ())
+    batch = pa.RecordBatch.from_arrays([array], ["v"])
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE t (v bigint)")
+        with connection.cursor().copy("COPY t (v) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(encoder.header())
+            for piece in encoder.pieces(batch):
+                copy.write(piece.data)
+            copy.write(encoder.trailer())
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (rows,)
 
 
 def test_pieces_are_bounded_and_complete() -> None:

@@ -197,6 +197,8 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
         scale = column.target.scale
         if scale is not None and column.type.scale > scale:
             return pa.decimal128(38, scale)
+        if column.type.scale < 0:
+            return pa.decimal128(38, 0)
         # As it is: rewriting a column only to widen its precision cost a third of the encoding.
         return (
             column.type
@@ -221,7 +223,12 @@ class _Native:
         self._wires = "".join(_CODES[column.target.wire] for column in columns).encode()
 
     def write(self, batch: pa.RecordBatch) -> bytes:
-        return native_encode(batch.__arrow_c_array__(), self._wires)
+        try:
+            return native_encode(batch.__arrow_c_array__(), self._wires)
+        except OverflowError as error:
+            raise ValueDoesNotFit(
+                str(error), remedy="PostgreSQL holds no value over 1 GB: filter the row out"
+            ) from error
 
     def trailer(self) -> bytes:
         return _TRAILER
