@@ -203,16 +203,18 @@ class DuckDBSource:
         if table.filter is None:
             return
         with self._failing(table) as cursor:
-            text = f"SELECT 1 FROM source WHERE (\n{table.filter}\n)"
-            parsed = json.loads(
-                cursor.execute("SELECT json_serialize_sql(?)", [text]).fetchall()[0][0]
-            )
-            if parsed["error"] or parsed["statements"][0]["node"]["type"] != "SELECT_NODE":
-                raise TableError(
-                    f"source_filter is not one condition: {parsed.get('error_message', table.filter)}",
-                    table=str(table),
-                    remedy="write what could stand after WHERE",
-                )
+            # Alone as well: `a) OR (b` is one condition in parentheses, and not within AND.
+            for text in (f"\n{table.filter}\n", f"(\n{table.filter}\n)"):
+                query = f"SELECT 1 FROM source WHERE {text}"
+                answer = cursor.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+                parsed = json.loads(answer[0][0])
+                if parsed["error"] or parsed["statements"][0]["node"]["type"] != "SELECT_NODE":
+                    raise TableError(
+                        "source_filter is not one condition: "
+                        f"{parsed.get('error_message', table.filter)}",
+                        table=str(table),
+                        remedy="write what could stand after WHERE",
+                    )
             functions, names = _mentions(parsed["statements"][0]["node"]["where_clause"])
             unstable = {
                 name
