@@ -26,7 +26,8 @@ from snowmelt.postgres.queries import query
 _log = logging.getLogger(__name__)
 
 FINISH = -1
-"""The finish of a table holds an advisory lock as a move does, under the number of no chunk: so an abort finds it."""
+"""The finish of a table holds an advisory lock as a move does, by which an abort finds it; no chunk has
+this number."""
 
 
 class PostgresLoads:
