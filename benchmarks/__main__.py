@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lineitem-rows", type=int, default=2_000_000)
-    parser.add_argument("--wide-rows", type=int, default=100_000)
+    parser.add_argument("--wide-rows", type=int, default=200_000)
     options = parser.parse_args()
     folder = roomy_temp() / "snowmelt-bench"
     folder.mkdir(exist_ok=True)
@@ -65,7 +65,8 @@ def main() -> None:
 
 def _compare(bench: Bench, connections: int, rounds: int, peers: Path) -> None:
     encoded = Encoded.of(bench)
-    size = bench.shape.rows // 8
+    # A chunk of the size that a run would have: below, starting its query shows.
+    size = bench.shape.rows // 4
     ways: dict[str, Callable[[], float | None]] = {
         "raw COPY of encoded bytes": lambda: raw_copy(bench, encoded, connections),
         "snowmelt from Parquet": lambda: snowmelt_run(bench, connections, size),

@@ -40,7 +40,7 @@ class Call(Generic[T]):
     def _run(self) -> None:
         try:
             self._values.append(self._function())
-        except BaseException as error:  # handed to the caller of `result`
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of `result`
             self._error = error
 
     @property
