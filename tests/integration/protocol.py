@@ -40,7 +40,7 @@ from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
 from snowmelt.truncation import TargetFacts, decide
-from tests.integration.protocol_line import Call, Fate, Line, Stuck, Violation, call
+from tests.integration.protocol_line import Call, Fate, Limit, Line, Stuck, Violation, call
 
 LEASE_SECONDS = 3_600
 COLUMNS = (Column("chunk", pa.int32()), Column("id", pa.int64()), Column("payload", pa.string()))
@@ -217,7 +217,8 @@ class World:
         """One statement in a transaction of its own. Raises Violation when it blocks."""
         if self._observer is None:
             self._observer = self.server.connect()
-            self._observer.execute("SET statement_timeout = '15s'")
+            timeout = f"SET statement_timeout = '{Limit.seconds}s'"
+            self._observer.execute(timeout.encode())
         try:
             cursor = self._observer.execute(statement, parameters)  # type: ignore[call-overload]
         except psycopg.errors.QueryCanceled as error:
@@ -294,10 +295,10 @@ class World:
                 self.give_up(worker)
         return True
 
-    def advance_to_commit(self, worker: Worker) -> None:
-        """Up to where COMMIT is all that is left, if a chunk is to be had and nothing goes wrong."""
-        for _ in range(max(self.sizes) + 4):
-            if worker.stage is not Stage.RECORDED and not self.advance(worker):
+    def advance_to(self, worker: Worker, stage: Stage = Stage.RECORDED) -> None:
+        """Up to a stage, if a chunk is to be had and nothing goes wrong. RECORDED: only COMMIT is left."""
+        for _ in range(max(self.sizes) + 8):
+            if worker.stage is stage or not self.advance(worker):
                 return
 
     def claim(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:

@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from snowmelt.model import Claim
 from snowmelt.ports import Settled
 from snowmelt.postgres import claims, loads, queries, runs
 from snowmelt.postgres.claims import PostgresClaims
@@ -63,23 +64,24 @@ def _steps(storm: Storm, worker: Worker, count: int) -> None:
         storm.check()
 
 
-def _until(storm: Storm, worker: Worker, stage: Stage) -> None:
-    for _ in range(20):
-        if worker.stage is not stage:
-            _steps(storm, worker, 1)
-
-
 def taken_over_and_goes_on(storm: Storm) -> None:
     stale, _, other = storm.workers
-    _until(storm, stale, Stage.LOADING)
+    storm.advance_to(stale, Stage.LOADING)
     storm.overtake(stale, other)
     storm.check()
     _steps(storm, stale, 5)
 
 
+def dies_in_copy(storm: Storm) -> None:
+    storm.advance_to(storm.workers[0], Stage.LOADING)
+    _steps(storm, storm.workers[0], 1)
+    storm.die(storm.workers[0].process)
+    storm.check()
+
+
 def taken_over_in_copy(storm: Storm) -> None:
     stale, _, other = storm.workers
-    _until(storm, stale, Stage.LOADING)
+    storm.advance_to(stale, Stage.LOADING)
     _steps(storm, stale, 1)
     storm.overtake(stale, other)
     storm.check()
@@ -88,7 +90,7 @@ def taken_over_in_copy(storm: Storm) -> None:
 
 def taken_over_before_commit(storm: Storm) -> None:
     stale, _, other = storm.workers
-    _until(storm, stale, Stage.RECORDED)
+    storm.advance_to(stale, Stage.RECORDED)
     storm.overtake(stale, other)
     storm.check()
     _steps(storm, other, 5)
@@ -96,10 +98,10 @@ def taken_over_before_commit(storm: Storm) -> None:
 
 def wakes_with_a_lost_claim(storm: Storm) -> None:
     stale, _, other = storm.workers
-    _until(storm, stale, Stage.CLAIMED)
+    storm.advance_to(stale, Stage.CLAIMED)
     storm.overtake(stale, other)
     storm.check()
-    _until(storm, other, Stage.LOADING)
+    storm.advance_to(other, Stage.LOADING)
     _steps(storm, stale, 1)
     _steps(storm, other, 5)
 
@@ -150,7 +152,7 @@ def crash_before_finish(storm: Storm) -> None:
 
 def answer_to_commit_is_lost(storm: Storm) -> None:
     worker = storm.workers[0]
-    _until(storm, worker, Stage.RECORDED)
+    storm.advance_to(worker, Stage.RECORDED)
     storm.advance(worker, Fate.UNANSWERED)
     storm.check()
     _steps(storm, worker, 8)
@@ -158,7 +160,7 @@ def answer_to_commit_is_lost(storm: Storm) -> None:
 
 def commit_arrives_late(storm: Storm) -> None:
     worker = storm.workers[0]
-    _until(storm, worker, Stage.RECORDED)
+    storm.advance_to(worker, Stage.RECORDED)
     storm.advance(worker, Fate.STUCK)
     storm.give_up(worker)
     storm.deliver()
@@ -185,14 +187,14 @@ def freezes_while_finishing(storm: Storm) -> None:
 
 def aborted_before_commit(storm: Storm) -> None:
     worker = storm.workers[0]
-    _until(storm, worker, Stage.RECORDED)
+    storm.advance_to(worker, Stage.RECORDED)
     storm.abort()
     _steps(storm, worker, 1)
 
 
 def aborted_twice(storm: Storm) -> None:
     worker = storm.workers[0]
-    _until(storm, worker, Stage.RECORDED)
+    storm.advance_to(worker, Stage.RECORDED)
     storm.abort(Fate.UNANSWERED)
     _steps(storm, worker, 1)
 
@@ -222,17 +224,17 @@ def no_termination(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_advisory_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PostgresLoad, "_lock", lambda self: None)
+    monkeypatch.setattr(PostgresLoad, "_lock", lambda _self: None)
 
 
 def no_ownership_before_eviction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PostgresLoad, "_own", lambda self: None)
+    monkeypatch.setattr(PostgresLoad, "_own", lambda _self: None)
 
 
 def claim_within_the_move(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = PostgresLoad._lock
 
-    def choose(self: PostgresClaims, table_id: int, token: object) -> Any:
+    def choose(self: PostgresClaims, table_id: int, _token: object) -> Any:
         with self._session.transaction() as connection:
             return connection.execute(
                 "SELECT chunk_id, range, planned_rows, attempts FROM migration_status.chunk "
@@ -266,7 +268,7 @@ def take_over_from_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def take_over_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PostgresClaims, "_take_over", lambda self, table_id, token: None)
+    monkeypatch.setattr(PostgresClaims, "_take_over", lambda *_: None)
 
 
 def finish_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +298,7 @@ def retry_that_reopens_on_belief(monkeypatch: pytest.MonkeyPatch) -> None:
 def retry_that_copies_again_on_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker goes on with the claim that it has. The record's own conditions would still stop it."""
 
-    def go_on(self: World, worker: Worker, **_: object) -> None:
+    def go_on(_world: World, worker: Worker, **_: object) -> None:
         if worker.stage is Stage.UNSURE:
             worker.stage, worker.sent = Stage.CLAIMED, 0
 
@@ -306,7 +308,7 @@ def retry_that_copies_again_on_belief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settle_that_only_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(self: PostgresClaims, claim: Any, error: str, backoff_seconds: float) -> Settled:
+    def ask(self: PostgresClaims, claim: Claim, *_: object) -> Settled:
         fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
         self.drop(claim)
         with self._session.transaction() as connection:
@@ -341,7 +343,7 @@ def record_after_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def abort_without_termination(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "evict", lambda session, chunk: 0)
+    monkeypatch.setattr(runs, "evict", lambda *_: 0)
 
 
 def no_pause_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +360,7 @@ FAULTS = [
     Fault(claim_asynchronous, crash_after_claim),
     Fault(claim_without_row_lock, claims_side_by_side),
     Fault(take_over_from_anybody, take_overs_side_by_side),
-    Fault(take_over_from_nobody, taken_over_and_goes_on),
+    Fault(take_over_from_nobody, dies_in_copy),
     Fault(finish_asynchronous, crash_after_finish),
     Fault(finish_without_recount, crash_before_finish),
     Fault(finish_of_an_aborted_run, aborted_before_finish),

@@ -213,7 +213,7 @@ def test_numeric_holds_all_of_int128(database: Database, values: list[int], scal
 
 def test_values_as_python_knows_them(database: Database) -> None:
     """Independent of pgpq: what psycopg reads is what Arrow held."""
-    moment = datetime(1969, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - it has no zone
+    moment = datetime(1969, 12, 31, 23, 59, 59, 999_999)
     row: dict[str, tuple[str, str, pa.DataType, object]] = {
         "flag": ("?", "bool", pa.bool_(), True),
         "day": ("D", "date", pa.date32(), date(1999, 12, 31)),

@@ -1,6 +1,5 @@
 """Chunks are disjoint, total, as large as was asked for, and survive the ledger's JSON."""
 
-
 from __future__ import annotations
 
 import json
