@@ -8,42 +8,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
-from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-import pyarrow as pa
 
-from snowmelt.chunks import Chunk, KeyRange
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError
 from snowmelt.model import (
     Claim,
-    Column,
     Identity,
     LoadTable,
-    Relation,
     SourceTable,
     TableJob,
-    TargetState,
     TargetTable,
 )
-from snowmelt.plan import TablePlan
 from snowmelt.ports import Settled
-from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.load import PostgresLoad, PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
-from snowmelt.truncation import TargetFacts, decide
 from tests.integration.protocol_line import Call, Fate, Limit, Line, Stuck, Violation, call
+from tests.integration.protocol_parts import (
+    COLUMNS,
+    Process,
+    Row,
+    Stage,
+    Worker,
+    batch_of,
+    expect,
+    plan_table,
+)
 
 LEASE_SECONDS = 3_600
-COLUMNS = (Column("chunk", pa.int32()), Column("id", pa.int64()), Column("payload", pa.string()))
 PROCESSES = (0, 0, 1)
 """The process of each worker: two threads share one, so that its pulse is shared as well."""
 
@@ -58,79 +56,6 @@ _CHUNKS = """
 """
 
 _numbers = itertools.count(1)
-
-
-def expect(promise: bool, broken: str) -> None:
-    """Raises Violation unless the promise is kept."""
-    if not promise:
-        raise Violation(broken)
-
-
-class Stage(Enum):
-    """How far a worker is with its chunk."""
-
-    IDLE = auto()
-    CLAIMED = auto()
-    LOADING = auto()
-    RECORDED = auto()
-    """The last UPDATE is done, COMMIT is not sent."""
-    UNSURE = auto()
-    """Something broke; the ledger has not been asked yet."""
-
-
-@dataclass(slots=True)
-class Process:
-    """What two threads of a process share, and whether others may think it dead."""
-
-    pulse: Pulse = field(default_factory=Pulse)
-    expired: bool = False
-    frozen: Call[Any] | None = None
-
-
-@dataclass(slots=True)
-class Worker:
-    """One thread of a process with its session. `shaken`: something was done to it or to the server since its
-    claim that entitles it to fail; one that is not shaken must succeed."""
-
-    process: Process
-    line: Line
-    stage: Stage = Stage.IDLE
-    claim: Claim | None = None
-    load: PostgresLoad | None = None
-    sent: int = 0
-    shaken: bool = False
-
-    @property
-    def claims(self) -> PostgresClaims:
-        return PostgresClaims(self.line, self.process.pulse)
-
-    @property
-    def held(self) -> Claim:
-        assert self.claim is not None
-        return self.claim
-
-    def leave(self, error: BaseException | None) -> None:
-        """Leave the move's transaction, as the end of its `with` block does."""
-        load, self.load = self.load, None
-        if load is not None:
-            load.__exit__(type(error) if error else None, error, None)
-
-    def idle(self) -> None:
-        self.stage, self.claim, self.load, self.sent = Stage.IDLE, None, None, 0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A chunk as committed: its record, and the ids of its rows in the target, in the same snapshot."""
-
-    chunk_id: int
-    token: UUID | None
-    completed: bool
-    failed: bool
-    rows_read: int | None
-    rows_written: int | None
-    ids: list[int]
-    table_completed: bool
 
 
 class World:
@@ -168,26 +93,8 @@ class World:
         PostgresTarget(self.boss).create(self.target, COLUMNS)
         if unique:
             self.observe(f'ALTER TABLE "{self.target.name}" ADD UNIQUE (id)')
-        days = [date(2024, 1, 1) + timedelta(days=number) for number in range(len(self.sizes) - 1)]
-        bounds = zip([None, *days], [*days, None], self.sizes, strict=True)
-        plan = TablePlan(
-            job=job,
-            table_hash="",
-            facts={},
-            relation=Relation(COLUMNS, () if unique else ("id",), {}),
-            target=TargetState(exists=unique),
-            strategy="",
-            reason="",
-            chunks=tuple(
-                Chunk(number, KeyRange("day", low, high), size)
-                for number, (low, high, size) in enumerate(bounds)
-            ),
-            planned_rows=sum(self.sizes),
-            truncation=decide(TargetFacts(False, False, False, False)),
-            create=not unique,
-        )
         loads = PostgresLoads(self.boss)
-        loads.add(self.run_id, plan)
+        loads.add(self.run_id, plan_table(job, self.sizes, unique=unique))
         (stored,) = loads.of(self.run_id)
         return LoadTable(stored.table_id, job, stored.columns, stored.snapshot, stored.key)
 
@@ -358,14 +265,7 @@ class World:
         load, source = worker.load, self.source(worker.held.chunk.id)
         assert load is not None
         ids = source[worker.sent : worker.sent + len(source) // 2 + 1]
-        batch = pa.record_batch(
-            [
-                pa.array([worker.held.chunk.id] * len(ids), pa.int32()),
-                pa.array(ids, pa.int64()),
-                pa.array([f"row {id}" for id in ids]),
-            ],
-            names=[column.name for column in COLUMNS],
-        )
+        batch = batch_of(worker.held.chunk.id, ids)
         call(lambda: load.write(batch))
         worker.claims.beat(worker.held)
         worker.sent += len(ids)

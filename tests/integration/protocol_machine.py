@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from snowmelt.demo.postgres import LocalPostgres, StopMode
-from tests.integration.protocol import PROCESSES, Stage, Worker
+from tests.integration.protocol import PROCESSES
 from tests.integration.protocol_line import Fate
+from tests.integration.protocol_parts import Stage, Worker
 from tests.integration.protocol_storm import Storm
 
 DATABASE = "protocol"

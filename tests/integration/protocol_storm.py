@@ -13,8 +13,9 @@ from snowmelt.errors import ConnectionLost, RetriableError
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
-from tests.integration.protocol import LEASE_SECONDS, Process, Stage, Worker, World, expect
+from tests.integration.protocol import LEASE_SECONDS, World
 from tests.integration.protocol_line import Call, Fate, Limit, call
+from tests.integration.protocol_parts import Process, Stage, Worker, expect
 
 LEAP_SECONDS = 2 * LEASE_SECONDS
 
