@@ -10,7 +10,7 @@ demo: $(READY)            ## move a generated table, kill -9 in the middle, resu
 	$(BIN)/snowmelt demo
 
 test: lint pgbouncer fast ## what CI runs
-	$(BIN)/pytest -q tests/integration tests/acceptance
+	$(BIN)/pytest -q -m "not slow" tests/integration tests/acceptance
 
 fast: $(READY)            ## tests that need no server process of their own
 	$(BIN)/pytest -q tests/unit tests/contracts

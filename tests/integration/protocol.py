@@ -169,6 +169,7 @@ class World:
         expect(self.acknowledged <= done, "an acknowledged chunk is gone without a crash")
         if self.completed_at_abort is not None:
             expect(done == self.completed_at_abort, "completed after the abort")
+            expect(rows[0].table_completed == self.finished, "finished after the abort")
         if self.finished:
             expect(len(done) == len(rows), "the table was finished, but chunks are open")
             expect(rows[0].table_completed, "the finish of the table is gone")
@@ -336,6 +337,11 @@ class World:
             raise Violation(f"a finish failed for good: {error!r}") from error
         finally:
             worker.line.fate = Fate.ANSWERED
-        expect(not finished or self.completed_at_abort is None, "finished after the abort")
-        self.finished |= finished
+        self.note_finish(finished)
         return finished
+
+    def note_finish(self, finished: bool) -> None:
+        """What a finish told; after an abort it may only tell of an earlier one."""
+        late = finished and not self.finished and self.completed_at_abort is not None
+        expect(not late, "finished after the abort")
+        self.finished |= finished

@@ -166,3 +166,13 @@ def aborted_while_finishing(storm: Storm) -> None:
     storm.freeze(storm.workers[0], finishing=True)
     storm.abort()
     storm.thaw(storm.workers[0].process)
+
+
+def told_of_a_finish_after_the_abort(storm: Storm) -> None:
+    """It was finished before: that an abort changes nothing about it is no broken promise."""
+    steps(storm, storm.workers[0], 20)
+    storm.finish(storm.workers[0])
+    storm.freeze(storm.workers[2], finishing=True)
+    storm.abort()
+    storm.check()
+    storm.thaw(storm.workers[2].process)

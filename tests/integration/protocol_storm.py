@@ -158,8 +158,7 @@ class Storm(World):
         finally:
             worker.line.refreeze()
         if isinstance(result, bool):
-            expect(not result or self.completed_at_abort is None, "finished after the abort")
-            self.finished |= result
+            self.note_finish(result)
         else:
             self.claimed(worker, result)
 
@@ -186,8 +185,9 @@ class Storm(World):
             except ConnectionLost:
                 continue
         if self.completed_at_abort is None:
-            self.completed_at_abort = self.completed()
-            self.acknowledged &= self.completed_at_abort
+            rows = self.rows()
+            self.completed_at_abort = {row.chunk_id for row in rows if row.completed}
+            self.finished |= rows[0].table_completed
 
     def calm(self) -> None:
         """Everybody else expires, and one healthy worker does what is left. Then the others wake."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from snowmelt.demo.postgres import LocalPostgres
@@ -21,7 +22,7 @@ from tests.integration.protocol import World
 from tests.integration.protocol_faults import FAULTS, Fault, Plant
 from tests.integration.protocol_line import Limit, Violation
 from tests.integration.protocol_machine import DATABASE, Protocol
-from tests.integration.protocol_stories import Story
+from tests.integration.protocol_stories import Story, told_of_a_finish_after_the_abort
 from tests.integration.protocol_storm import Storm
 
 # With these an asynchronous commit stays in the server's memory until a synchronous one follows it.
@@ -97,6 +98,7 @@ def test_an_immediate_stop_loses_asynchronous_commits(server: LocalPostgres) -> 
 
 
 STORIES = {fault.story: fault.unique for fault in FAULTS}
+STORIES |= {told_of_a_finish_after_the_abort: True}
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
@@ -117,6 +119,7 @@ def test_a_planted_fault_is_seen(
         told(fault.story, server, unique=fault.unique)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
     [
@@ -150,5 +153,6 @@ def test_random_search_finds_a_planted_fault(
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    with pytest.raises(Violation):
+    # Flaky: the search repeats what failed, and a race may end otherwise. Without a failure there is no repeating.
+    with pytest.raises((Violation, Flaky)):
         run_state_machine_as_test(Faulty, settings=quick)
