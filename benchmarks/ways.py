@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import LiteralString
+from uuid import UUID
 
 import psycopg
 import pyarrow as pa
@@ -19,7 +20,7 @@ from psycopg import sql
 import snowmelt
 from benchmarks.data import Shape
 from snowmelt.chunks import Chunk, WholeTable
-from snowmelt.model import Column, SourceTable, TargetTable
+from snowmelt.model import Column, SourceTable, Tag, TargetTable
 from snowmelt.postgres import ddl
 from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.encode import EncodedColumn, Encoder
@@ -30,6 +31,7 @@ _MOVING: LiteralString = """
     SELECT extract(epoch FROM max(completed_at) - min(claimed_at))::float8 FROM migration_status.chunk
 """
 TABLE = TargetTable("", "public", "bench")
+TAG = Tag(UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Bench:
         table = SourceTable("", "", self.file.name)
         relation = source.describe(table)
         chunk = Chunk(0, WholeTable(), None)
-        with source.read(table, chunk, relation.columns, relation.snapshot) as batches:
-            yield from batches
+        with source.read(table, chunk, relation.columns, relation.snapshot, TAG) as reading:
+            yield from reading
         source.close()
 
     def encoder(self) -> Encoder:

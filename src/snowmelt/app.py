@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
@@ -29,7 +28,10 @@ from snowmelt.model import (
     StoredLoad,
     TableJob,
     TableStatus,
+    Tag,
 )
+from snowmelt.observer import Observer, Silence
+from snowmelt.origin import open_source, tidy
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.planner import Surroundings, plan_table, rows_refusals
 from snowmelt.ports import Executor, OpenSource, Source
@@ -39,8 +41,7 @@ from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
-from snowmelt.runner import Crew, Hands, Observer, OpenHands, Silence, Stop, TableWork
-from snowmelt.sources.duckdb import DuckDBSource
+from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Mover:
                     source = self._open_source(job.source_name)()
                     stack.callback(source.close)
                     open_sources[job.source_name] = source
-                around = self._surroundings(job, run_id, stored)
+                around = self._surroundings(job, run_id, stored, choice)
                 if _named(job, choice.restart):
                     around = dataclasses.replace(around, resumes=None)
                 tables.append(plan_table(job, open_sources[job.source_name], around))
@@ -126,7 +127,11 @@ class Mover:
         return run_id, [load for database in known for load in database.loads.of(run_id)]
 
     def _surroundings(
-        self, job: TableJob, run_id: UUID | None, stored: Sequence[StoredLoad]
+        self,
+        job: TableJob,
+        run_id: UUID | None,
+        stored: Sequence[StoredLoad],
+        choice: Choice = Choice(),
     ) -> Surroundings:
         database = self._databases[job.target.database]
         facts = table_facts(job, self.config.origin(self._sources[job.source_name]))
@@ -137,6 +142,7 @@ class Mover:
             target=database.target.inspect(job.target),
             writers=tuple(writer for writer in writers if writer.run_id != run_id),
             resumes=next((load for load in stored if _same(load, job)), None),
+            resume_hours=choice.max_age_hours or self.config.resume_max_age,
         )
 
     def run(
@@ -228,12 +234,21 @@ class Mover:
             for table, load in zip(mine, open_loads, strict=True):
                 if load.create and not load.completed:
                     database.target.create(table.job.target, load.columns)
-                work.append(self._table_work(table.job, load))
+                work.append(self._table_work(plan.run_id, table.job, load))
         return work
 
-    def _table_work(self, job: TableJob, load: StoredLoad) -> TableWork:
-        table = LoadTable(load.table_id, job, load.columns, load.snapshot, load.key)
-        return TableWork(table, job.target.database, self._open_source(job.source_name))
+    def _table_work(self, run_id: UUID, job: TableJob, load: StoredLoad) -> TableWork:
+        database = job.target.database
+        table = LoadTable(
+            load.table_id,
+            job,
+            load.columns,
+            load.snapshot,
+            load.key,
+            Tag(run_id, database, load.table_id),
+            load.planned_rows,
+        )
+        return TableWork(table, database, self._open_source(job.source_name))
 
     def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
         @contextmanager
@@ -300,23 +315,22 @@ class Mover:
         return tuple(run for id in ids for run in newest if run.run_id == id)
 
     def abort(self, run_id: UUID) -> bool:
-        """End a run's workers and claims for good. False if it had ended. Raises UnknownName."""
+        """End a run's workers and claims for good, and its queries and clones at the sources.
+
+        False if it had ended. Raises UnknownName, and what kept a source from being tidied up.
+        """
         self.status(run_id)
-        aborted = [
-            database.runs.abort(run_id)
-            for database in self._databases.values()
-            if database.has_ledger
-        ]
+        ledgers = [database for database in self._databases.values() if database.has_ledger]
+        aborted = [database.runs.abort(run_id) for database in ledgers]
+        loads = [load for database in ledgers for load in database.loads.of(run_id)]
+        for name in self._sources:
+            mine = [load for load in loads if load.source_name == name and not load.completed]
+            if mine:
+                tidy(self._open_source(name), Tag(run_id), mine)
         return any(aborted)
 
     def _open_source(self, name: str) -> OpenSource:
-        connection = self._sources[name].connection
-        if connection is None:
-            raise Refused(
-                f"source {name} reads from Snowflake, which this release does not do yet",
-                remedy='give the source a connection: "duckdb:///..." or "files:///..."',
-            )
-        return lambda: DuckDBSource(connection.scheme, Path(connection.path))
+        return open_source(self.config, self._sources[name])
 
 
 def _report(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) -> Report:

@@ -7,7 +7,7 @@ NULL have a chunk of their own. Bounds are Python values, never SQL text, and su
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
@@ -42,7 +42,21 @@ class WholeTable:
     """Every row."""
 
 
-Range = KeyRange | NullKeys | WholeTable
+@dataclass(frozen=True, slots=True)
+class QueryOnce:
+    """No rows yet: the step that runs the table's one query. Its result makes the chunks after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultBatches:
+    """Consecutive batches of a query's kept result, from the `first` on; `rows` has the rows of each."""
+
+    query_id: str
+    first: int
+    rows: tuple[int, ...]
+
+
+Range = KeyRange | NullKeys | WholeTable | QueryOnce | ResultBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,23 @@ class DayHistogram:
     def rows(self) -> int:
         return sum(count for _, count in self.days) + self.nulls
 
+    def whole_in(self, loaded: DayHistogram) -> Loaded:
+        """The days, and whether the NULL keys, of which `loaded` has as many rows as this has."""
+        there = dict(loaded.days)
+        days = frozenset(day for day, count in self.days if there.get(day) == count)
+        return Loaded(days, nulls=bool(self.nulls) and loaded.nulls == self.nulls)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What of a table is in its target already, as whole days of the key; `nulls` are its NULL keys."""
+
+    days: frozenset[date] = frozenset()
+    nulls: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.days) or self.nulls
+
 
 @dataclass(frozen=True, slots=True)
 class DateRangeStrategy:
@@ -84,42 +115,81 @@ class DateRangeStrategy:
 
     def chunks(self, histogram: DayHistogram) -> tuple[Chunk, ...]:
         """Chunks that cover every key there is or could be, NULL included."""
-        pieces = list(self._pieces(histogram)) or [(None, 0)]
-        lows = [None, *(low for low, _ in pieces[1:])]
+        return tuple(chunk for chunk, _ in self.chunks_beside(histogram, Loaded()))
+
+    def chunks_beside(
+        self, histogram: DayHistogram, loaded: Loaded
+    ) -> tuple[tuple[Chunk, bool], ...]:
+        """The same, each with whether its rows are loaded: no chunk has loaded days beside others."""
+        pieces = list(self._pieces(histogram, loaded.days)) or [(None, 0, False)]
+        lows = [None, *(low for low, _, _ in pieces[1:])]
         highs = [*lows[1:], None]
-        ranges: list[tuple[Range, int | None]] = [
-            (KeyRange(histogram.column, low, high), rows)
-            for low, high, (_, rows) in zip(lows, highs, pieces, strict=True)
+        ranges: list[tuple[Range, int | None, bool]] = [
+            (KeyRange(histogram.column, low, high), rows, done)
+            for low, high, (_, rows, done) in zip(lows, highs, pieces, strict=True)
         ]
         if histogram.nullable or histogram.nulls:
-            ranges.append((NullKeys(histogram.column), histogram.nulls))
-        return tuple(Chunk(id, range, rows) for id, (range, rows) in enumerate(ranges))
+            ranges.append((NullKeys(histogram.column), histogram.nulls, loaded.nulls))
+        return tuple(
+            (Chunk(id, range, rows), done) for id, (range, rows, done) in enumerate(ranges)
+        )
 
-    def _pieces(self, histogram: DayHistogram) -> Iterator[tuple[Bound | None, int | None]]:
-        """(low bound, planned rows) of each piece, ascending; a piece ends where the next begins."""
+    def _pieces(
+        self, histogram: DayHistogram, loaded: frozenset[date]
+    ) -> Iterator[tuple[Bound | None, int | None, bool]]:
+        """(low bound, planned rows, loaded) of each piece, ascending; one ends where the next begins."""
         start: date | None = None
-        rows = 0
+        rows, done = 0, False
         for day, count in histogram.days:
-            splits = histogram.kind != "date" and count > FAR_OVER * self.batch_size
-            if start is not None and (splits or rows + count > self.batch_size):
-                yield _midnight(start, histogram.kind), rows
+            is_done = day in loaded
+            splits = not is_done and histogram.kind != "date" and count > FAR_OVER * self.batch_size
+            full = not is_done and rows + count > self.batch_size
+            if start is not None and (splits or full or is_done != done):
+                yield _midnight(start, histogram.kind), rows, done
                 start, rows = None, 0
             if splits:
                 yield from self._parts(day, count, histogram.kind)
             else:
-                start = start or day
+                start, done = start or day, is_done
                 rows += count
         if start is not None:
-            yield _midnight(start, histogram.kind), rows
+            yield _midnight(start, histogram.kind), rows, done
 
-    def _parts(self, day: date, count: int, kind: KeyKind) -> Iterator[tuple[Bound, None]]:
+    def _parts(self, day: date, count: int, kind: KeyKind) -> Iterator[tuple[Bound, None, bool]]:
         parts = -(-count // self.batch_size)
         midnight = datetime.combine(day, time(), UTC if kind == "instant" else None)
         for part in range(parts):
-            yield midnight + timedelta(microseconds=DAY_US * part // parts), None
+            yield midnight + timedelta(microseconds=DAY_US * part // parts), None, False
 
 
-def whole_table(rows: int) -> tuple[Chunk, ...]:
+@dataclass(frozen=True, slots=True)
+class ResultSetStrategy:
+    """One query, whose result's batches are grouped up to `batch_size` rows."""
+
+    batch_size: int
+
+    def chunks(self, query_id: str, rows: Sequence[int]) -> tuple[Chunk, ...]:
+        """Chunks that cover the batches, whose rows are given in order; a chunk has one batch at least."""
+        chunks: list[Chunk] = []
+        first = 0
+        while first < len(rows):
+            end = first + 1
+            total = rows[first]
+            while end < len(rows) and total + rows[end] <= self.batch_size:
+                total += rows[end]
+                end += 1
+            batches = ResultBatches(query_id, first, tuple(rows[first:end]))
+            chunks.append(Chunk(len(chunks), batches, total))
+            first = end
+        return tuple(chunks)
+
+
+def query_once() -> tuple[Chunk, ...]:
+    """The one step of a table whose query has not run yet."""
+    return (Chunk(0, QueryOnce(), 0),)
+
+
+def whole_table(rows: int | None) -> tuple[Chunk, ...]:
     """The one chunk of a table without a key."""
     return (Chunk(0, WholeTable(), rows),)
 
@@ -144,6 +214,10 @@ def range_to_json(range: Range) -> dict[str, object]:
             return {"kind": "null", "column": column}
         case WholeTable():
             return {"kind": "table"}
+        case QueryOnce():
+            return {"kind": "query"}
+        case ResultBatches(query_id, first, rows):
+            return {"kind": "result", "query_id": query_id, "first": first, "rows": list(rows)}
 
 
 def range_from_json(value: Mapping[str, object]) -> Range:
@@ -157,6 +231,11 @@ def range_from_json(value: Mapping[str, object]) -> Range:
         return KeyRange(
             column, _bound_from_json(value.get("low", "")), _bound_from_json(value.get("high", ""))
         )
+    if kind == "query":
+        return QueryOnce()
+    match value:
+        case {"kind": "result", "query_id": str(query_id), "first": int(first), "rows": list(rows)}:
+            return ResultBatches(query_id, first, tuple(rows))
     raise ValueError(f"not a chunk range: {value!r}")
 
 

@@ -6,7 +6,8 @@
     │   └── UnknownName            a source, table or run that nobody knows
     ├── Refused                    snowmelt will not do this; nothing was changed
     ├── RetriableError             try again, through a new claim
-    │   └── ConnectionLost         and open a new connection first
+    │   ├── ConnectionLost         and open a new connection first
+    │   └── ResultGone             once the table's query has run again
     ├── ClaimLost                  somebody else owns the chunk now: forget it
     └── FatalError                 trying again would end the same way
         ├── TableError             this table stops, other tables go on
@@ -123,6 +124,12 @@ class RetriableError(SnowmeltError):
 
 class ConnectionLost(RetriableError):
     """The connection is gone; what it was doing may or may not have happened."""
+
+
+class ResultGone(RetriableError):
+    """The source no longer keeps the result that the chunks are parts of; `query_id` names it."""
+
+    query_id: str = ""
 
 
 class ClaimLost(SnowmeltError):

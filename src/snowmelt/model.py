@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -34,14 +34,35 @@ class ChunkKey:
     type: KeyType | None
 
 
+class Snapshot(StrEnum):
+    """How all queries of a table come to see one state of it; the values of `snapshot`."""
+
+    TIME_TRAVEL = "time_travel"
+    CLONE = "clone"
+    NONE = "none"
+
+
+class Extraction(StrEnum):
+    """How a table's rows leave the source; the values of `extraction`."""
+
+    AUTO = "auto"
+    QUERY_PER_CHUNK = "query_per_chunk"
+    ONE_QUERY = "one_query"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """Where rows come from. For files `name` is a path or glob below the folder."""
+    """Where rows come from. For files `name` is a path or glob below the folder.
+
+    `warehouse` runs the table's queries, and `snapshot` says how they agree; files have neither.
+    """
 
     database: str
     schema: str
     name: str
     filter: str | None = None
+    warehouse: str | None = None
+    snapshot: Snapshot = Snapshot.TIME_TRAVEL
 
     def __str__(self) -> str:
         return ".".join(part for part in (self.database, self.schema, self.name) if part)
@@ -74,12 +95,19 @@ class Relation:
     """A source table as found: columns in order, primary key, and the snapshot they belong to.
 
     `snapshot` is a JSON-ready value that only its source understands; reading a chunk with it gives the
-    rows of that moment or raises SourceChanged.
+    rows of that moment or raises SourceChanged. `exact` is False where nothing holds the rows still.
     """
 
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     snapshot: Mapping[str, object]
+    exact: bool = True
+    retention_hours: float | None = None
+    """How long the snapshot can be read; None where it does not pass by itself."""
+    rows: int | None = None
+    """Rows of the snapshot that pass the filter, where describing it counted them."""
+    notes: tuple[str, ...] = ()
+    """What a plan should tell of the table, a line each."""
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -116,6 +144,7 @@ class TableJob:
     keys: tuple[ChunkKey, ...] = ()
     batch_size: int = 100_000
     parallel_threads: int = 4
+    extraction: Extraction = Extraction.AUTO
     max_retry_attempts: int = 5
     uniqueness_columns: tuple[str, ...] = ()
     source_watermark: str | None = None
@@ -128,6 +157,52 @@ class TableJob:
         return f"{self.source_name}: {self.source} → {self.target}"
 
 
+@dataclass(slots=True)
+class Reading:
+    """A chunk's rows on their way out of the source: batches of the planned types, to be iterated once.
+
+    `floored` counts, as far as was read, the values whose digits below the microsecond were dropped.
+    """
+
+    batches: Iterator[pa.RecordBatch]
+    floored: int = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self.batches
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSet:
+    """The kept result of a query: its id at the source, and the rows of each of its batches in order."""
+
+    query_id: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """How a query is labelled at the source, so that what a killed worker left behind can be found.
+
+    >>> str(Tag(UUID(int=7), "db", 3))
+    'snowmelt/00000000-0000-0000-0000-000000000007/db/3/'
+    """
+
+    run_id: UUID
+    database: str | None = None
+    table_id: int | None = None
+    chunk_id: int | None = None
+
+    def __str__(self) -> str:
+        """The parts that are known; each label of a run or table begins with the run's or table's own."""
+        parts = (self.run_id, self.database, self.table_id, self.chunk_id)
+        known = "".join(f"/{part}" for part in parts if part is not None)
+        return f"snowmelt{known}" if self.chunk_id is not None else f"snowmelt{known}/"
+
+    def chunk(self, chunk_id: int) -> Tag:
+        """The tag of one of the table's chunks."""
+        return Tag(self.run_id, self.database, self.table_id, chunk_id)
+
+
 @dataclass(frozen=True, slots=True)
 class LoadTable:
     """What a worker needs to move any chunk of a table; stored in the ledger beside the chunks."""
@@ -138,6 +213,8 @@ class LoadTable:
     snapshot: Mapping[str, object]
     key: tuple[str, ...] = ()
     """Columns that identify a row in messages."""
+    tag: Tag = Tag(UUID(int=0))
+    planned_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +268,8 @@ class Claim:
     token: UUID
     worker_id: UUID
     attempt: int
+    taken_over: bool = False
+    """Another worker had it and is gone; a query of its may still run at the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +322,8 @@ class TableStatus:
     planned_rows: int
     rows: int
     bytes: int
+    floored: int = 0
+    """Values whose digits below the microsecond were dropped."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error: str | None = None

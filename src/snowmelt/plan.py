@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from snowmelt.chunks import Chunk
+from snowmelt.chunks import Chunk, QueryOnce
 from snowmelt.model import Identity, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.truncation import Truncation
 
@@ -38,7 +38,8 @@ class TablePlan:
     strategy: str
     reason: str
     chunks: tuple[Chunk, ...]
-    planned_rows: int
+    planned_rows: int | None
+    """None where nothing holds the rows still, so that a count says nothing."""
     truncation: Truncation
     create: bool = False
     resumes: StoredLoad | None = None
@@ -76,8 +77,13 @@ class Plan:
 
 
 def _facts(table: TablePlan) -> list[str]:
-    facts = [f"{table.planned_rows:,} rows", f"{table.strategy}: {table.reason}"]
-    if table.chunks:
+    rows = "rows not counted" if table.planned_rows is None else f"{table.planned_rows:,} rows"
+    facts = [rows, f"{table.strategy}: {table.reason}"]
+    if any(isinstance(chunk.range, QueryOnce) for chunk in table.chunks):
+        facts.append(
+            "the query runs once, as the first step; groups of its result's batches are the chunks"
+        )
+    elif table.chunks:
         facts.append(_sizes(table.chunks))
     if table.create:
         facts.append(

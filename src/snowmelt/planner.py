@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from snowmelt.chunks import Chunk, DateRangeStrategy, DayHistogram, whole_table
+from snowmelt.chunks import Chunk, DateRangeStrategy, QueryOnce, query_once, whole_table
+from snowmelt.extraction import pick
 from snowmelt.model import (
     ChunkKey,
+    Extraction,
     KeyType,
     Relation,
     StoredLoad,
@@ -17,7 +19,7 @@ from snowmelt.model import (
     Writer,
 )
 from snowmelt.plan import Refusal, TablePlan
-from snowmelt.ports import Source
+from snowmelt.ports import QuerySource, Source
 from snowmelt.truncation import TargetFacts, Truncation, decide
 from snowmelt.types import created_type, loadable, target_type
 
@@ -34,6 +36,8 @@ class Surroundings:
     target: TargetState
     writers: tuple[Writer, ...]
     resumes: StoredLoad | None
+    resume_hours: float = 168.0
+    """How long after its last activity the run may be resumed."""
 
 
 def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan:
@@ -52,11 +56,15 @@ def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan
     if around.resumes is not None:
         return _resumed(job, around, around.resumes, truncation)
     relation = source.describe(job.source)
-    mode = (*_mode_refusals(job), *_key_refusals(job.keys, relation))
+    mode = (*_mode_refusals(job), *_extraction_refusals(job, relation, source))
     refusals = (*mode, *_fit_refusals(relation, around.target), *rows_refusals(around))
     strategy, reason, chunks, rows = (
         ("none", "the table is refused", (), 0) if mode else _chunks(job, source, relation)
     )
+    if not relation.exact:
+        # Rows come and go while it is read: what was counted once is no measure.
+        chunks = tuple(Chunk(chunk.id, chunk.range, _of_query(chunk)) for chunk in chunks)
+        rows = None
     return TablePlan(
         job=job,
         table_hash=around.table_hash,
@@ -69,8 +77,13 @@ def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan
         planned_rows=rows,
         truncation=truncation,
         create=not around.target.exists,
+        notes=(*relation.notes, *_retention_notes(relation, around.resume_hours)),
         refusals=refusals,
     )
+
+
+def _of_query(chunk: Chunk) -> int | None:
+    return 0 if isinstance(chunk.range, QueryOnce) else None
 
 
 def _resumed(
@@ -86,7 +99,7 @@ def _resumed(
         strategy="as planned",
         reason=f"{stored.completed_chunks:,} of {stored.chunks:,} chunks are done, {left:,} are left",
         chunks=(),
-        planned_rows=stored.planned_rows or 0,
+        planned_rows=stored.planned_rows,
         truncation=truncation,
         create=stored.create,
         resumes=stored,
@@ -96,12 +109,15 @@ def _resumed(
 
 def _chunks(
     job: TableJob, source: Source, relation: Relation
-) -> tuple[str, str, tuple[Chunk, ...], int]:
+) -> tuple[str, str, tuple[Chunk, ...], int | None]:
     """Strategy, why, chunks and rows."""
+    way = pick(job, relation, source)
+    if way.extraction is Extraction.ONE_QUERY:
+        return "ResultSetStrategy", way.reason, query_once(), _count(job, source, relation)
     if not job.keys:
-        rows = source.count(job.source, relation.snapshot)
-        return "whole table", "chunking_columns names none", whole_table(rows), rows
-    histogram: DayHistogram = source.days(job.source, job.keys[0], relation.snapshot)
+        rows = _count(job, source, relation)
+        return "whole table", way.reason, whole_table(rows), rows
+    histogram = source.days(job.source, job.keys[0], relation.snapshot)
     chunks = DateRangeStrategy(job.batch_size).chunks(histogram)
     return (
         "DateRangeStrategy",
@@ -109,6 +125,52 @@ def _chunks(
         chunks,
         histogram.rows,
     )
+
+
+def _count(job: TableJob, source: Source, relation: Relation) -> int:
+    return (
+        relation.rows if relation.rows is not None else source.count(job.source, relation.snapshot)
+    )
+
+
+def _extraction_refusals(job: TableJob, relation: Relation, source: Source) -> tuple[Refusal, ...]:
+    """A key of the wrong kind matters only where chunks are made of it."""
+    if job.extraction is not Extraction.ONE_QUERY:
+        return _key_refusals(job.keys, relation)
+    if isinstance(source, QuerySource):
+        return ()
+    return (
+        Refusal(
+            "extraction: one_query needs a source that keeps the results of its queries, "
+            "and files keep none",
+            "leave extraction out, or set it to query_per_chunk",
+        ),
+    )
+
+
+ROWS_PER_SECOND = 100_000
+"""For the expected duration that a retention is held against: a fifth of what one machine of 2 cores moved."""
+
+
+def _retention_notes(relation: Relation, resume_hours: float) -> tuple[str, ...]:
+    """Whether the snapshot outlives the run, and a run that is resumed as late as it may be."""
+    kept = relation.retention_hours
+    if kept is None:
+        return ()
+    expected = (relation.rows or 0) / ROWS_PER_SECOND / 3600
+    if expected > kept:
+        return (
+            f"Time Travel keeps {kept:g} hours, and the table may take {expected:,.1f} hours at "
+            f"{ROWS_PER_SECOND:,} rows/s: set snapshot: clone, or a longer "
+            "DATA_RETENTION_TIME_IN_DAYS",
+        )
+    if resume_hours > kept:
+        return (
+            f"Time Travel keeps {kept:g} hours: a run that is resumed later than that, up to the "
+            f"{resume_hours:g} hours of resume_max_age, has to load the table anew; snapshot: clone or "
+            "a longer DATA_RETENTION_TIME_IN_DAYS avoids it",
+        )
+    return ()
 
 
 def _mode_refusals(job: TableJob) -> tuple[Refusal, ...]:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, DayHistogram
+from snowmelt.chunks import Chunk, DayHistogram, KeyKind, Loaded
 from snowmelt.model import (
     ChunkKey,
     Claim,
@@ -19,11 +19,14 @@ from snowmelt.model import (
     Identity,
     LoadTable,
     Piece,
+    Reading,
     Relation,
+    ResultSet,
     RunStatus,
     SourceTable,
     State,
     StoredLoad,
+    Tag,
     TargetState,
     TargetTable,
     Writer,
@@ -58,12 +61,39 @@ class Source(Protocol):
         chunk: Chunk,
         columns: Sequence[Column],
         snapshot: Mapping[str, object],
-    ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
-        """The chunk's rows as record batches of the columns' planned types, in bounded memory."""
+        tag: Tag,
+    ) -> AbstractContextManager[Reading]:
+        """The chunk's rows as record batches of the columns' planned types, in bounded memory.
+
+        Raises ResultGone for a chunk of a result that is kept no more.
+        """
         ...
 
     def close(self) -> None:
         """Release the session; closing twice is no error."""
+        ...
+
+
+@runtime_checkable
+class QuerySource(Source, Protocol):
+    """A source whose queries run on a server: results are kept there, and work can be left behind."""
+
+    def extract(
+        self,
+        table: SourceTable,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+        tag: Tag,
+    ) -> ResultSet:
+        """Run the table's one query, and leave its result at the source for `read`."""
+        ...
+
+    def cancel(self, tag: Tag) -> int:
+        """End the queries still running whose tags begin with this one; returns how many there were."""
+        ...
+
+    def release(self, table: SourceTable, snapshot: Mapping[str, object]) -> None:
+        """Drop what was made at the source for the table's snapshot; nothing there is no error."""
         ...
 
 
@@ -81,8 +111,11 @@ class Load(Protocol):
         """Send encoded rows to COPY."""
         ...
 
-    def complete(self, rows_read: int) -> int:
-        """End COPY and mark the chunk completed; returns rows written. Raises ClaimLost."""
+    def complete(self, rows_read: int, floored: int = 0) -> int:
+        """End COPY and mark the chunk completed; returns rows written. Raises ClaimLost.
+
+        `floored` is what the source counted of values cut to microseconds; encoding adds its own count.
+        """
         ...
 
     def commit(self) -> None:
@@ -124,6 +157,7 @@ class OpenWork:
     open_chunks: int
     failed_chunks: int
     closed: bool
+    completed: bool = False
 
 
 class Claims(Protocol):
@@ -139,6 +173,10 @@ class Claims(Protocol):
 
     def fail(self, claim: Claim, error: str) -> Settled:
         """Close the chunk as failed, unless it was committed or lost."""
+        ...
+
+    def expand(self, claim: Claim, chunks: Sequence[Chunk]) -> None:
+        """Complete a chunk without rows by the chunks that it has become, all or nothing. Raises ClaimLost."""
         ...
 
     def drop(self, claim: Claim) -> None:
@@ -203,9 +241,39 @@ class Loads(Protocol):
         """Close a table as failed."""
         ...
 
+    def replan(self, table_id: int, query_id: str, replan: Replan) -> Replanned | None:
+        """Plan a table's chunks again after the result that they are parts of is gone, all or nothing.
+
+        Rows that the plan does not keep are removed from the target. None if another worker was first.
+        Raises TableError where the target has other rows than the ledger says.
+        """
+        ...
+
     def finish(self, table_id: int) -> bool:
         """Complete a table if every chunk is committed. Raises CountMismatch."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """How a table's chunks are planned again: over a key of which the target's days are looked at, or
+    without one. `chunks` gives the chunks, each with whether its rows stay as they are in the target."""
+
+    chunks: Callable[[Loaded], Sequence[tuple[Chunk, bool]]]
+    histogram: DayHistogram | None = None
+
+    @property
+    def key(self) -> tuple[str, KeyKind] | None:
+        return (self.histogram.column, self.histogram.kind) if self.histogram else None
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned:
+    """A table after its chunks were planned again: all of them, and what of it was loaded already."""
+
+    chunks: int
+    completed_chunks: int
+    rows: int
 
 
 OpenSource = Callable[[], Source]

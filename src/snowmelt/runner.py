@@ -6,67 +6,34 @@ import logging
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
 
+from snowmelt.chunks import QueryOnce
 from snowmelt.errors import (
     ClaimLost,
     FatalError,
+    ResultGone,
     RetriableError,
     RunError,
     SnowmeltError,
     TableError,
 )
-from snowmelt.model import Claim, LoadTable, Outcome, TableStatus, TargetTable
-from snowmelt.ports import Claims, Loads, OpenSource, Settled, Source, Target
+from snowmelt.extraction import replan, run_query
+from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
+from snowmelt.observer import Observer
+from snowmelt.ports import Claims, Loads, OpenSource, QuerySource, Settled, Source, Target
 from snowmelt.retry import backoff_seconds
 from snowmelt.worker import move
 
 _log = logging.getLogger(__name__)
 
+BEAT_SECONDS = 5.0
+"""Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile."""
 POLL_SECONDS = 0.5
 """Between two looks for a chunk when all that is left is in other hands or waits out a backoff."""
-
-
-class Observer(Protocol):
-    """Told what happens, from worker threads; must be quick and must not raise."""
-
-    def begins(self, tables: Sequence[TableStatus]) -> None: ...
-
-    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None: ...
-
-    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None: ...
-
-    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None: ...
-
-    def finished(self, table: LoadTable) -> None: ...
-
-    def failed(self, table: LoadTable, error: SnowmeltError) -> None: ...
-
-
-class Silence:
-    """The observer for those who ask nothing."""
-
-    def begins(self, tables: Sequence[TableStatus]) -> None:
-        pass
-
-    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None:
-        pass
-
-    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
-        pass
-
-    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
-        pass
-
-    def finished(self, table: LoadTable) -> None:
-        pass
-
-    def failed(self, table: LoadTable, error: SnowmeltError) -> None:
-        pass
 
 
 class Stop:
@@ -162,7 +129,7 @@ class Crew:
                 if claim is not None:
                     self._attempt(kit, hands, work, claim)
                     return _Step.GO
-                if not self._close(hands, work):
+                if not self._close(kit, hands, work):
                     step = _Step.WAIT
             finally:
                 work.slots.release()
@@ -171,11 +138,18 @@ class Crew:
     def _attempt(self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
         try:
             source = kit.source(work)
+            if claim.taken_over:
+                _cancel_left_behind(source, work.table, claim)
+            if isinstance(claim.chunk.range, QueryOnce):
+                self._expand(hands, work, claim, source)
+                return
             outcome = move(
                 claim, work.table, source, hands.target, self._moving(hands.claims, work.table)
             )
         except ClaimLost:
             hands.claims.drop(claim)
+        except ResultGone as error:
+            self._begin_again(kit, hands, work, claim, error)
         except RetriableError as error:
             self._retry(hands, work, claim, error)
         except RunError as error:
@@ -190,6 +164,52 @@ class Crew:
         else:
             hands.claims.drop(claim)
             self._observer.completed(work.table, claim, outcome)
+
+    def _expand(self, hands: Hands, work: TableWork, claim: Claim, source: Source) -> None:
+        """Run the table's one query, and write the chunks of its result."""
+        if not isinstance(source, QuerySource):
+            raise TableError(
+                "the chunks are those of a query's result, and this source keeps none",
+                remedy="put the source's connection back, or run with --restart-table",
+            )
+        with _signs_of_life(hands.claims, claim):
+            chunks = run_query(claim, work.table, source)
+        hands.claims.expand(claim, chunks)
+        hands.claims.drop(claim)
+        _log.info(
+            "the query of %s gave %s chunks",
+            work.table.job,
+            f"{len(chunks):,}",
+            extra={"action": "query_extracted", "table_id": work.table.table_id},
+        )
+        self._observer.expanded(work.table, claim, len(chunks))
+
+    def _begin_again(
+        self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim, gone: ResultGone
+    ) -> None:
+        """Plan the table's chunks again: the result that they are parts of is kept no more."""
+        if hands.claims.settle(claim, str(gone), 0) is not Settled.CLOSED:
+            return
+        self._observer.gave_up(work.table, claim, gone)
+        place = (work.table.job.target, _RESULT)
+        self._errors[place] += 1
+        try:
+            if self._errors[place] > work.table.job.max_retry_attempts:
+                raise TableError(
+                    f"the result of the table's query was gone {self._errors[place]} times",
+                    remedy="load the table with extraction: query_per_chunk",
+                )
+            again = replan(work.table, kit.source(work))
+            done = hands.loads.replan(work.table.table_id, gone.query_id, again)
+            if done is not None:
+                self._observer.replanned(work.table, done)
+        except RetriableError as error:
+            _log.warning(str(error), extra={"action": "replan_retry"})
+        except RunError:
+            raise
+        except SnowmeltError as error:
+            error.located(table=str(work.table.job.target))
+            self._fail_table(hands, work, error)
 
     def _moving(self, claims: Claims, table: LoadTable) -> Callable[[Claim, int, int], None]:
         def moving(claim: Claim, rows: int, bytes: int) -> None:
@@ -230,13 +250,15 @@ class Crew:
         hands.loads.fail(work.table.table_id, str(error))
         self._observer.failed(work.table, error)
 
-    def _close(self, hands: Hands, work: TableWork) -> bool:
+    def _close(self, kit: _Kit, hands: Hands, work: TableWork) -> bool:
         """Finish the table if all its chunks are committed; whether nothing is left to do in it here."""
         left = hands.claims.work(work.table.table_id)
         if not left.closed and left.open_chunks:
             return False
         if left.closed or left.failed_chunks:
             work.closed = True
+            if left.completed:
+                self._tidy(kit, work)
             return True
         if not work.finishing.acquire(blocking=False):
             return False
@@ -244,11 +266,60 @@ class Crew:
             if hands.loads.finish(work.table.table_id):
                 work.closed = True
                 self._observer.finished(work.table)
+                self._tidy(kit, work)
         except FatalError as error:
             self._fail_table(hands, work, error)
         finally:
             work.finishing.release()
         return work.closed
+
+    def _tidy(self, kit: _Kit, work: TableWork) -> None:
+        """End what is left of a completed table at its source. Its rows are safe: nothing here fails it."""
+        try:
+            source = kit.source(work)
+            if isinstance(source, QuerySource):
+                source.cancel(work.table.tag)
+                source.release(work.table.job.source, work.table.snapshot)
+        except SnowmeltError as error:
+            _log.warning(
+                "the table is completed, but its source was not tidied up: %s",
+                error,
+                extra={"action": "tidy_failed", "table_id": work.table.table_id},
+            )
+
+
+_RESULT = -1
+"""Where the attempts of a table's query are counted; no chunk has this number."""
+
+
+def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
+    """End the query of the worker that had the chunk before: it burns credits for nobody."""
+    if not isinstance(source, QuerySource):
+        return
+    try:
+        source.cancel(table.tag.chunk(claim.chunk.id))
+    except RunError:
+        raise
+    except SnowmeltError as error:
+        _log.warning(str(error), extra={"action": "cancel_failed", "table_id": table.table_id})
+
+
+@contextmanager
+def _signs_of_life(claims: Claims, claim: Claim) -> Iterator[None]:
+    """Beat for a claim while a query runs; how long that may take is the source's to limit."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            claims.beat(claim)
+
+    thread = threading.Thread(target=beat, name="snowmelt-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class _Step(Enum):

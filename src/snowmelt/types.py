@@ -1,12 +1,14 @@
-"""Type facts: which Arrow type becomes which PostgreSQL type, and which may be loaded into which.
+"""Type facts: which Snowflake type is read as which Arrow type, which Arrow type becomes which PostgreSQL type,
+and which may be loaded into which.
 
-One table, so that the encoder, the DDL and the plan can't disagree. A pair that is not here is refused at
-planning: nothing is approximated on the way.
+One table for each, so that the source, the encoder, the DDL, the plan and the page of the docs can't disagree. A
+pair that is not here is refused at planning: nothing is approximated on the way.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -74,6 +76,8 @@ def created_type(type: pa.DataType, source_type: str = "") -> str | None:
     if source_type.upper() == "UUID":
         return "uuid"
     if source_type.upper() in {"JSON", "VARIANT"}:
+        return "jsonb"
+    if _is_text(type) and snowflake_fact(source_type).json:
         return "jsonb"
     if source_type.upper() in {"HUGEINT", "UHUGEINT"}:
         return "numeric"
@@ -159,3 +163,121 @@ _LOADABLE = {
     Wire.JSON: (_is_text,),
     Wire.JSONB: (_is_text,),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SnowflakeType:
+    """A Snowflake type as DESCRIBE TABLE spells it, taken apart; what the spelling leaves out is Snowflake's
+    default: https://docs.snowflake.com/en/sql-reference/intro-summary-data-types"""
+
+    name: str
+    precision: int = 38
+    scale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnowflakeFact:
+    """What happens to a Snowflake type on its way. `json` and `text` say that it is read as text."""
+
+    names: tuple[str, ...]
+    arrow: Callable[[SnowflakeType], pa.DataType]
+    note: str = ""
+    json: bool = False
+    text: bool = False
+
+
+_SPELLING = re.compile(r"([A-Z][A-Z0-9_ ]*)(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?.*", re.DOTALL)
+_SCALED = frozenset({"TIME", "DATETIME"})
+INT64_DIGITS = 18
+"""An integer of so many digits is always an int64; one of 19 may not be."""
+
+
+def snowflake_type(spelling: str) -> SnowflakeType:
+    """Take a spelling apart. Of times the one number is the scale, 9 if it is left out.
+
+    >>> snowflake_type("NUMBER(38,0)"), snowflake_type("TIMESTAMP_TZ(3)").scale, snowflake_type("TIME").scale
+    (SnowflakeType(name='NUMBER', precision=38, scale=0), 3, 9)
+    """
+    match = _SPELLING.fullmatch(spelling.upper().strip())
+    if match is None:
+        return SnowflakeType(spelling.upper())
+    name, first, second = match[1].strip(), match[2], match[3]
+    if name in _SCALED or name.startswith("TIMESTAMP"):
+        return SnowflakeType(name, 38, 9 if first is None else int(first))
+    return SnowflakeType(name, int(first or 38), int(second or 0))
+
+
+def snowflake_fact(spelling: str) -> SnowflakeFact:
+    """The row of the table for a type; that of other types, read as text, for one that is in no row."""
+    name = snowflake_type(spelling).name
+    return next((fact for fact in SNOWFLAKE_FACTS if name in fact.names), OTHER_SNOWFLAKE_TYPES)
+
+
+def _number(type: SnowflakeType) -> pa.DataType:
+    if type.scale or type.precision > INT64_DIGITS:
+        return pa.decimal128(type.precision, type.scale)
+    if type.precision <= 4:
+        return pa.int16()
+    return pa.int32() if type.precision <= 9 else pa.int64()
+
+
+def _fraction(type: SnowflakeType) -> str:
+    return "ns" if type.scale > 6 else "us"
+
+
+SNOWFLAKE_FACTS = (
+    SnowflakeFact(
+        (
+            "NUMBER",
+            "DECIMAL",
+            "NUMERIC",
+            "INT",
+            "INTEGER",
+            "BIGINT",
+            "SMALLINT",
+            "TINYINT",
+            "BYTEINT",
+        ),
+        _number,
+        "over 18 digits without decimal places, as Snowflake's default integer NUMBER(38,0): bigint where the "
+        "values of the snapshot fit, else numeric; a value that does not fit the target is an error",
+    ),
+    SnowflakeFact(
+        ("FLOAT", "FLOAT4", "FLOAT8", "DOUBLE", "DOUBLE PRECISION", "REAL"),
+        lambda _: pa.float64(),
+        "NaN and infinities included",
+    ),
+    SnowflakeFact(("VARCHAR", "STRING", "TEXT", "CHAR", "CHARACTER"), lambda _: pa.string()),
+    SnowflakeFact(("BOOLEAN",), lambda _: pa.bool_()),
+    SnowflakeFact(("DATE",), lambda _: pa.date32()),
+    SnowflakeFact(
+        ("TIME",),
+        lambda _: pa.time64("us"),
+        "digits below the microsecond are dropped, and the values counted",
+    ),
+    SnowflakeFact(
+        ("TIMESTAMP_NTZ", "DATETIME"),
+        lambda type: pa.timestamp(_fraction(type)),
+        "digits below the microsecond are dropped, also before 1970, and the values counted",
+    ),
+    SnowflakeFact(
+        ("TIMESTAMP_LTZ",),
+        lambda type: pa.timestamp(_fraction(type), tz="UTC"),
+        "as TIMESTAMP_NTZ",
+    ),
+    SnowflakeFact(
+        ("TIMESTAMP_TZ",),
+        lambda type: pa.timestamp(_fraction(type), tz="UTC"),
+        "the instant is kept, the zone that each value was written in is not; else as TIMESTAMP_NTZ",
+    ),
+    SnowflakeFact(("BINARY", "VARBINARY"), lambda _: pa.binary()),
+    SnowflakeFact(
+        ("VARIANT", "OBJECT", "ARRAY", "MAP"),
+        lambda _: pa.string(),
+        "as JSON; what jsonb can't hold, such as NaN or the character NUL, is an error",
+        json=True,
+    ),
+)
+OTHER_SNOWFLAKE_TYPES = SnowflakeFact(
+    (), lambda _: pa.string(), "as text, with a note in the plan", text=True
+)

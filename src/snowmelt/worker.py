@@ -28,8 +28,11 @@ def move(
     started = time.monotonic()
     rows = wire = 0
     with target.load(claim, table) as load:
-        with source.read(table.job.source, claim.chunk, table.columns, table.snapshot) as batches:
-            encoded = (piece for batch in batches for piece in load.encode(batch))
+        tag = table.tag.chunk(claim.chunk.id)
+        with source.read(
+            table.job.source, claim.chunk, table.columns, table.snapshot, tag
+        ) as reading:
+            encoded = (piece for batch in reading for piece in load.encode(batch))
             with read_ahead(encoded, PIECES_AHEAD) as pieces:
                 for piece in pieces:
                     load.send(piece)
@@ -44,6 +47,6 @@ def move(
                 chunk=claim.chunk.id,
                 remedy="the source changed under the plan: load the table anew with --restart-table",
             )
-        written = load.complete(rows)
+        written = load.complete(rows, reading.floored)
         load.commit()
     return Outcome(claim.table_id, claim.chunk.id, rows, written, wire, time.monotonic() - started)

@@ -27,6 +27,8 @@ from snowmelt.postgres.queries import migrations as numbered_migrations
 from snowmelt.postgres.runs import PostgresRuns
 from tests.support import Database
 
+NEWEST = numbered_migrations()[-1][0]
+
 OLD = Path(__file__).parents[1] / "data" / "running_system_ledger.sql"
 COMPLETED = UUID("a1a1a1a1-0000-4000-8000-000000000001")
 PARTIAL = UUID("b2b2b2b2-0000-4000-8000-000000000002")
@@ -145,7 +147,7 @@ def same(before: object, after: object) -> bool:
 
 def test_every_row_is_kept_under_its_old_names(old: Database, session: Session) -> None:
     before = contents(old)
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
     after = contents(old)
 
     # No process can go on with the old tables: what was under way is so no more.
@@ -338,7 +340,7 @@ def test_a_view_of_the_users_is_named_and_nothing_changes(
     old.execute("DROP VIEW IF EXISTS mine") if "MATERIALIZED" not in definition else old.execute(
         "DROP MATERIALIZED VIEW mine"
     )
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
 
 
 def test_a_foreign_key_of_the_users_is_told_and_nothing_changes(
@@ -370,13 +372,13 @@ def test_a_failure_in_the_middle_changes_nothing(
             migrate_ledger(session)
 
     assert everything(old) == before
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
 
 
 def test_a_newer_ledger_is_refused(database: Database, session: Session) -> None:
     migrate_ledger(session)
     database.execute("INSERT INTO migration_status.ledger_version (version) VALUES (99)")
-    with pytest.raises(RunError, match="has version 99, this release knows 1") as caught:
+    with pytest.raises(RunError, match=f"has version 99, this release knows {NEWEST}") as caught:
         migrate_ledger(session)
     assert "newer" in str(caught.value.remedy)
 
@@ -434,7 +436,7 @@ def test_a_role_that_owns_an_old_ledger_beside_tables_of_others_can_take_it_over
                     sql.Identifier("migration_status", name), sql.Identifier(owner)
                 )
             )
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
     session.close()
     assert old.value("SELECT count(*) FROM migration_status.migration_runs") == 4
 
@@ -445,13 +447,13 @@ def test_a_role_that_owns_an_old_ledger_beside_tables_of_others_can_take_it_over
 def test_the_second_time_nothing_is_done(old: Database, session: Session) -> None:
     migrate_ledger(session)
     before = everything(old)
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
     assert everything(old) == before
 
 
 def test_an_empty_database_gets_a_ledger(database: Database, session: Session) -> None:
     assert ledger_version(session) == 0
-    assert migrate_ledger(session) == 1
+    assert migrate_ledger(session) == NEWEST
     assert contents(database) == {name: [] for name in TABLES}
 
 
@@ -475,8 +477,10 @@ def test_two_processes_at_once_both_succeed_and_it_happens_once(old: Database) -
         ended = [process.communicate(timeout=30) for process in both]
 
     assert waiting == {"advisory", "relation"}
-    assert ended == [("1\n", ""), ("1\n", "")]
-    assert old.execute("SELECT version FROM migration_status.ledger_version") == [(1,)]
+    assert ended == [(f"{NEWEST}\n", "")] * 2
+    assert old.execute("SELECT version FROM migration_status.ledger_version ORDER BY 1") == [
+        (version,) for version, _ in numbered_migrations()
+    ]
     assert old.value("SELECT count(*) FROM migration_status.migration_chunk_status") == 14
 
 
@@ -491,3 +495,40 @@ def wait_for_waiters(database: Database) -> set[str]:
         )
         time.sleep(0.02)
     return {kind for (kind,) in found}
+
+
+def test_a_ledger_of_the_first_release_is_upgraded_and_readable_before(
+    database: Database, session: Session
+) -> None:
+    """What plans and shows runs looks at a ledger that only `migrate` upgrades."""
+    first = numbered_migrations()[0]
+    database.execute("CREATE SCHEMA migration_status")
+    database.execute(
+        "CREATE TABLE migration_status.ledger_version "
+        "(version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    with database.connect() as connection:
+        connection.execute(first[1])
+        connection.execute("INSERT INTO migration_status.ledger_version (version) VALUES (1)")
+        connection.execute(
+            "INSERT INTO migration_status.run (run_id, config_hash, execution_hash, source_names, total_tables) "
+            "VALUES ('00000000-0000-0000-0000-000000000001', '', '', '{s}', 1)"
+        )
+        connection.execute(
+            "INSERT INTO migration_status.load (run_id, source_name, source_database, source_schema, source_table,"
+            " target_database, target_schema, target_table, table_hash) "
+            "VALUES ('00000000-0000-0000-0000-000000000001', 's', '', '', 't', 'd', 'public', 't', 'h')"
+        )
+        connection.execute(
+            "INSERT INTO migration_status.chunk (table_id, chunk_id, range, completed_at, rows_read, rows_written, "
+            'rows_skipped) VALUES (1, 0, \'{"kind": "table"}\', now(), 5, 5, 0)'
+        )
+    before = PostgresRuns(session).status()
+    loads = PostgresLoads(session).of(UUID(int=1))
+
+    assert migrate_ledger(session) == NEWEST
+
+    after = PostgresRuns(session).status()
+    assert before == after
+    assert after[0].tables[0].rows == 5
+    assert PostgresLoads(session).of(UUID(int=1)) == loads

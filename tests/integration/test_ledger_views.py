@@ -124,6 +124,7 @@ class Bench:
                     "rows_written": rows,
                     "rows_skipped": 0,
                     "bytes": 1_000,
+                    "values_floored": 2,
                 },
             )
         assert done.rowcount == 1

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from snowmelt.errors import SnowmeltError
 from snowmelt.model import Claim, LoadTable, Outcome, TableStatus
+from snowmelt.ports import Replanned
 
 LINE_SECONDS = 10.0
 """Between two plain lines about a table that moves."""
@@ -92,6 +93,19 @@ class Gauges:
             gauge = self._gauge(table)
             gauge.in_flight.pop(claim.token, None)
             gauge.retries += 1
+
+    def expanded(self, table: LoadTable, claim: Claim, chunks: int) -> None:
+        with self._lock:
+            gauge = self._gauge(table)
+            gauge.chunks += chunks
+            gauge.completed_chunks += 1
+
+    def replanned(self, table: LoadTable, done: Replanned) -> None:
+        with self._lock:
+            gauge = self._gauge(table)
+            gauge.chunks, gauge.completed_chunks = done.chunks, done.completed_chunks
+            gauge.base_rows, gauge.rows = done.rows, 0
+            gauge.started, gauge.bytes = time.monotonic(), 0
 
     def finished(self, table: LoadTable) -> None:
         self._end(table, "completed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,9 +17,10 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
-from snowmelt.chunks import Chunk, range_from_json
-from snowmelt.errors import ConnectionLost, RetriableError
+from snowmelt.chunks import Chunk, range_from_json, range_to_json
+from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError
 from snowmelt.model import Claim
 from snowmelt.ports import OpenWork, Settled
 from snowmelt.postgres.connect import Session
@@ -82,8 +83,12 @@ class PostgresClaims:
         with self._pulse.lock:
             self._pulse.moved_at[token] = time.monotonic()
             row = None
+            taken_over = False
             try:
-                row = self._claim_open(table_id, token) or self._take_over(table_id, token)
+                row = self._claim_open(table_id, token)
+                if row is None:
+                    row = self._take_over(table_id, token)
+                    taken_over = row is not None
             finally:
                 if row is None:
                     self._pulse.forget(token)
@@ -91,7 +96,7 @@ class PostgresClaims:
             return None
         chunk_id, range, planned_rows, attempt = row
         chunk = Chunk(chunk_id, range_from_json(range), planned_rows)
-        return Claim(table_id, chunk, token, self._pulse.worker_id, attempt)
+        return Claim(table_id, chunk, token, self._pulse.worker_id, attempt, taken_over)
 
     def _claim_open(
         self, table_id: int, token: UUID
@@ -183,6 +188,21 @@ class PostgresClaims:
             row = cursor.execute(query("work_left"), {"table_id": table_id}).fetchone()
         return OpenWork(**row) if row else OpenWork(0, 0, closed=True)
 
+    def expand(self, claim: Claim, chunks: Sequence[Chunk]) -> None:
+        """Write the chunks that a claimed one has become, and complete it, durably. Raises ClaimLost.
+
+        The new chunks go over in one statement, so that a client that stops here leaves no backend that
+        waits for it while their keys are taken.
+        """
+        fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
+        nothing = dict.fromkeys(
+            ("rows_read", "rows_written", "rows_skipped", "bytes", "values_floored"), 0
+        )
+        with brief(self._session) as connection:
+            add_chunks(connection, claim.table_id, [(chunk, False) for chunk in chunks])
+            if connection.execute(query("complete_chunk"), {**fence, **nothing}).rowcount != 1:
+                raise ClaimLost("another worker owns the chunk now", chunk=claim.chunk.id)
+
     def drop(self, claim: Claim) -> None:
         """Forget a claim that is over: committed, or lost."""
         self._pulse.forget(claim.token)
@@ -190,6 +210,23 @@ class PostgresClaims:
     def beat(self, claim: Claim) -> None:
         """Tell that the claim moved bytes just now."""
         self._pulse.beat(claim.token)
+
+
+def add_chunks(
+    connection: psycopg.Connection,
+    table_id: int,
+    chunks: Sequence[tuple[Chunk, bool]],
+    after: int = -1,
+) -> None:
+    """Write chunks under the numbers that follow the table's last, or `after` if it has none; each comes
+    with whether it is done as it is."""
+    new = [
+        {"range": range_to_json(chunk.range), "planned_rows": chunk.planned_rows, "done": done}
+        for chunk, done in chunks
+    ]
+    connection.execute(
+        query("add_chunks"), {"table_id": table_id, "chunks": Jsonb(new), "after": after}
+    )
 
 
 def evict(session: Session, chunk: Mapping[str, object]) -> int:

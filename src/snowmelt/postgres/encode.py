@@ -100,6 +100,8 @@ class Encoder:
         self._columns = tuple(columns)
         self._key = tuple(key)
         self._converts = tuple(_convert(column) for column in columns)
+        self.floored = 0
+        """Values so far whose digits below the microsecond were dropped."""
         self._schema = pa.schema([(column.name, _wire_type(column)) for column in columns])
         self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
         self._trail_bytes = 0
@@ -132,6 +134,8 @@ class Encoder:
                 arrays.append(convert(array))
             except pa.ArrowInvalid as error:
                 raise self._misfit(batch, column, convert, array) from error
+            if _in_nanoseconds(column.type):
+                self.floored += _finer_than_microseconds(array)
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _misfit(
@@ -298,6 +302,16 @@ def _microseconds(array: pa.Array, wire: pa.DataType) -> pa.Array:
     elif array.type.unit != "us":
         whole = array.cast(wire).cast(pa.int64())
     return _within(whole, pa.int64(), _US_MIN, _INFINITE - 1).cast(wire)
+
+
+def _in_nanoseconds(type: pa.DataType) -> bool:
+    return bool((pa.types.is_timestamp(type) or pa.types.is_time64(type)) and type.unit == "ns")
+
+
+def _finer_than_microseconds(array: pa.Array) -> int:
+    whole = array.cast(pa.int64())
+    finer = pc.not_equal(pc.multiply(pc.divide(whole, 1000), 1000), whole)
+    return int(pc.sum(finer).as_py() or 0)
 
 
 def _floored(nanoseconds: pa.Array) -> pa.Array:

@@ -184,7 +184,7 @@ class PostgresLoad:
         self._writer.write(data)
         self._bytes += len(data)
 
-    def complete(self, rows_read: int) -> int:
+    def complete(self, rows_read: int, floored: int = 0) -> int:
         """End COPY, then mark the chunk completed as the last statement; returns rows written."""
         try:
             self._send(self._encoder.trailer())
@@ -198,6 +198,7 @@ class PostgresLoad:
                     "rows_written": written,
                     "rows_skipped": rows_read - written,
                     "bytes": self._bytes,
+                    "values_floored": floored + self._encoder.floored,
                 },
             ).rowcount
         except psycopg.Error as error:

@@ -18,10 +18,12 @@ from snowmelt.chunks import range_to_json
 from snowmelt.errors import CountMismatch
 from snowmelt.model import Column, SourceTable, StoredLoad, TargetTable, Writer
 from snowmelt.plan import TablePlan
+from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import identifier
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.replan import replan_chunks
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +139,11 @@ class PostgresLoads:
         """Close a table as failed: no chunk of it is claimed any more."""
         with brief(self._session) as connection:
             connection.execute(query("fail_load"), {"table_id": table_id, "error": error})
+
+    def replan(self, table_id: int, query_id: str, replan: Replan) -> Replanned | None:
+        """Plan a table's chunks again after the result that they are parts of is gone; None if another
+        worker was first."""
+        return replan_chunks(self._session, table_id, query_id, replan)
 
     def finish(self, table_id: int) -> bool:
         """Complete a table if every chunk is committed; False if some are not, or not any more, if another

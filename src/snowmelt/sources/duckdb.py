@@ -18,9 +18,19 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from snowmelt.chunks import Bound, Chunk, DayHistogram, KeyKind, KeyRange, NullKeys, WholeTable
+from snowmelt.chunks import (
+    Bound,
+    Chunk,
+    DayHistogram,
+    KeyKind,
+    KeyRange,
+    NullKeys,
+    QueryOnce,
+    ResultBatches,
+    WholeTable,
+)
 from snowmelt.errors import SourceChanged, TableError, UsageError
-from snowmelt.model import ChunkKey, Column, Relation, SourceTable
+from snowmelt.model import ChunkKey, Column, Reading, Relation, SourceTable, Tag
 
 BATCH_BYTES = 4 << 20
 """What a batch is meant to weigh; its row count follows from the columns' estimated widths."""
@@ -118,7 +128,8 @@ class DuckDBSource:
         chunk: Chunk,
         columns: Sequence[Column],
         snapshot: Mapping[str, object],
-    ) -> Iterator[Iterator[pa.RecordBatch]]:
+        tag: Tag,
+    ) -> Iterator[Reading]:
         """The chunk's rows as batches of some megabytes, of exactly the columns' types."""
         self._check_snapshot(table, snapshot)
         names = ", ".join(_quoted(column.name) for column in columns)
@@ -126,7 +137,7 @@ class DuckDBSource:
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         with self._failing(table) as cursor:
             reader = cursor.sql(query).to_arrow_reader(_batch_rows(schema))
-            yield self._batches(reader, schema, table)
+            yield Reading(self._batches(reader, schema, table))
         self._check_snapshot(table, snapshot)
 
     def _batches(
@@ -284,6 +295,8 @@ def _predicate(chunk: Chunk) -> str | None:
             ends = [f"{name} >= {_bound(low)}"] if low is not None else []
             ends += [f"{name} < {_bound(high)}"] if high is not None else []
             return " AND ".join(ends) or f"{name} IS NOT NULL"
+        case QueryOnce() | ResultBatches():
+            raise TableError("a chunk of a query's result can't be read from files")
 
 
 def _bound(bound: Bound) -> str:

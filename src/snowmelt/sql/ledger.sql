@@ -140,11 +140,44 @@ SELECT EXISTS (
 -- name: complete_chunk
 UPDATE migration_status.chunk
 SET completed_at = clock_timestamp(), rows_read = %(rows_read)s, rows_written = %(rows_written)s,
-    rows_skipped = %(rows_skipped)s, bytes = %(bytes)s, error_message = NULL
+    rows_skipped = %(rows_skipped)s, bytes = %(bytes)s, values_floored = %(values_floored)s, error_message = NULL
 WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
   AND completed_at IS NULL AND failed_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
                   WHERE l.table_id = %(table_id)s AND r.ending = 'aborted')
+
+-- name: add_chunks
+INSERT INTO migration_status.chunk (table_id, chunk_id, range, planned_rows, claimed_at, completed_at,
+                                    rows_read, rows_written, rows_skipped, bytes)
+SELECT %(table_id)s,
+       coalesce((SELECT max(chunk_id) FROM migration_status.chunk WHERE table_id = %(table_id)s), %(after)s)
+           + row_number() OVER (ORDER BY new.place),
+       new.chunk -> 'range', (new.chunk ->> 'planned_rows')::bigint,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN clock_timestamp() END,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN clock_timestamp() END,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN (new.chunk ->> 'planned_rows')::bigint END,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN (new.chunk ->> 'planned_rows')::bigint END,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN 0 END,
+       CASE WHEN (new.chunk ->> 'done')::bool THEN 0 END
+FROM jsonb_array_elements(%(chunks)s) WITH ORDINALITY AS new(chunk, place)
+
+-- name: has_open_batches
+SELECT EXISTS (SELECT 1 FROM migration_status.chunk
+               WHERE table_id = %(table_id)s AND completed_at IS NULL AND range ->> 'query_id' = %(query_id)s)
+           AS stands
+
+-- name: remove_chunks
+WITH removed AS (DELETE FROM migration_status.chunk WHERE table_id = %(table_id)s RETURNING *)
+SELECT coalesce(max(chunk_id), -1) AS last_chunk_id, coalesce(sum(rows_written), 0)::bigint AS rows_written,
+       coalesce(array_agg(chunk_id) FILTER (WHERE token IS NOT NULL AND completed_at IS NULL), '{}') AS held
+FROM removed
+
+-- name: record_replan
+UPDATE migration_status.load
+SET replanned = replanned || jsonb_build_object(
+        'at', clock_timestamp(), 'query_id', %(query_id)s::text,
+        'rows_kept', %(rows_kept)s::bigint, 'rows_removed', %(rows_removed)s::bigint)
+WHERE table_id = %(table_id)s
 
 -- name: release_chunk
 UPDATE migration_status.chunk
@@ -167,7 +200,8 @@ WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
 SELECT count(c.chunk_id) FILTER (WHERE c.failed_at IS NULL) AS open_chunks,
        count(c.chunk_id) FILTER (WHERE c.failed_at IS NOT NULL) AS failed_chunks,
        coalesce(bool_or(l.completed_at IS NOT NULL OR l.failed_at IS NOT NULL OR l.skipped_at IS NOT NULL
-                        OR r.ending IS NOT NULL), true) AS closed
+                        OR r.ending IS NOT NULL), true) AS closed,
+       coalesce(bool_or(l.completed_at IS NOT NULL), false) AS completed
 FROM migration_status.load l
 JOIN migration_status.run r USING (run_id)
 LEFT JOIN migration_status.chunk c ON c.table_id = l.table_id AND c.completed_at IS NULL
@@ -265,8 +299,10 @@ SELECT table_id, source_name, concat_ws('.', nullif(source_database, ''), nullif
            AS source,
        target_schema || '.' || target_table AS target,
        status, total_chunks, completed_chunks, in_progress_chunks, failed_chunks, retries,
-       coalesce(planned_rows, 0) AS planned_rows, total_rows_copied, bytes, started_at, completed_at,
+       coalesce(planned_rows, 0) AS planned_rows, total_rows_copied, bytes,
+       -- A ledger of an older release, which only `migrate` upgrades, does not have it.
+       coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored, started_at, completed_at,
        error_message
-FROM migration_status.migration_table_status
+FROM migration_status.migration_table_status s
 WHERE run_id = %(run_id)s
 ORDER BY table_id
