@@ -33,6 +33,7 @@ MINIMAL: dict[str, Any] = {
         }
     ],
 }
+ACCOUNT = {"account": "a", "user": "u", "password": "p"}
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,15 @@ def load(folder: Path, document: dict[str, Any], **environ: str) -> Config:
 def job(folder: Path, **source: Any) -> TableJob:
     (only,) = load(folder, changed(source=source)).jobs()
     return only
+
+
+def snowflake(
+    *, block: dict[str, Any] | None = None, table: dict[str, Any] | None = None, **top: Any
+) -> dict[str, Any]:
+    """A config with one source that reads from Snowflake; `source` goes to that one."""
+    source = {"connection": None, "tables": [{"source": "T", **(table or {})}]}
+    source |= top.pop("source", {})
+    return changed(source=source, snowflake={**ACCOUNT, **(block or {})}, **top)
 
 
 # The running system's own file
@@ -96,7 +106,7 @@ def test_running_system_warns_of_what_is_retired_and_runs() -> None:
 def test_running_system_resolves_its_largest_table() -> None:
     assert load_config(RUNNING, environ=ENVIRON).jobs()[0] == TableJob(
         source_name="analytics",
-        source=SourceTable("ANALYTICS", "BI", "FACT_VISITS_PROFILE_BASE"),
+        source=SourceTable("ANALYTICS", "BI", "FACT_VISITS_PROFILE_BASE", warehouse="MIGRATION_WH"),
         target=TargetTable("conflict_management", "analytics", "factvisitsprofilebase"),
         keys=(ChunkKey("Visit Updated Timestamp", KeyType.TIMESTAMP),),
         batch_size=250_000,
@@ -224,7 +234,7 @@ def test_target_database_of_the_source_comes_first(tmp_path: Path) -> None:
 
 
 def test_snowflake_block_gives_database_and_schema(tmp_path: Path) -> None:
-    block = {"account": "a", "user": "u", "database": "DB", "schema": "BI"}
+    block = {**ACCOUNT, "database": "DB", "schema": "BI"}
     document = changed(source={"connection": None}, snowflake=block)
     config = load(tmp_path, document)
     assert config.jobs()[0].source == SourceTable("DB", "BI", "FACT_VISITS")
@@ -232,7 +242,7 @@ def test_snowflake_block_gives_database_and_schema(tmp_path: Path) -> None:
 
 
 def test_database_of_the_snowflake_block_is_not_that_of_a_connection(tmp_path: Path) -> None:
-    block = {"account": "a", "user": "u", "database": "DB", "schema": "BI"}
+    block = {**ACCOUNT, "database": "DB", "schema": "BI"}
     cold = {"source_name": "cold", "tables": [{"source": "T"}]}
     document = {**changed(snowflake=block), "sources": [*MINIMAL["sources"], cold]}
     local, remote = load(tmp_path, document).jobs()
@@ -549,6 +559,13 @@ def test_schema_takes_what_loads() -> None:
         (changed(source={"tables": [{"source": "T", "chunking_column_types": ["day"]}]}), False),
         (changed(postgres={"session": {"synchronous_commit": "off"}}), True),
         (changed(postgres={"session": {"synchronous_commit": "maybe"}}), False),
+        (changed(snapshot="none", extraction="one_query"), True),
+        (changed(snapshot="${SNAPSHOT}"), True),
+        (changed(snapshot="sometimes"), False),
+        (changed(source={"snapshot": "clone", "extraction": "auto", "warehouse": "W"}), True),
+        (changed(source={"tables": [{"source": "T", "extraction": "two_queries"}]}), False),
+        (snowflake(block={"clone_schema": "S", "statement_timeout_seconds": 1}), True),
+        (snowflake(block={"statement_timeout_seconds": 0}), False),
     ],
 )
 def test_schema_tells_good_from_bad(document: dict[str, Any], good: bool) -> None:

@@ -144,6 +144,13 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
         (("postgres", "password"), 12345, "must be text, but is a number", "write it in quotes"),
         (("postgres", "user"), False, "must be text, but is a boolean", "write it in quotes"),
         (("parallel_threads",), 0, "must be at least 1, but is 0", "Chunks moved at the same time"),
+        (("snapshot",), "clones", "must be one of time_travel, clone, none", "did you mean clone?"),
+        (
+            ("extraction",),
+            "fast",
+            "one of auto, query_per_chunk, one_query",
+            "rows leave Snowflake",
+        ),
         (("parallel_threads",), 2.5, "must be a whole number, but is 2.5", "in digits"),
         (("parallel_threads",), "eight", "must be a whole number, but is 'eight'", "in digits"),
         (("max_retry_attempts",), -1, "must be at least 0, but is -1", "another number"),
@@ -437,8 +444,9 @@ def test_no_secret_in_any_message_or_repr(
     value: Any = wrap.format(secret)
     shapes = {"variable": "${SECRET}", "list": [value], "mapping": {"key": value}}
     block = {**({"host": "h"} if others else {}), place[1]: shapes.get(shape, value)}
+    login = {"password": "p"} if place[0] == "postgres" else block
     document = {
-        "snowflake": {"account": "a", "user": "u", **(block if place[0] == "snowflake" else {})},
+        "snowflake": {"account": "a", "user": "u", **login},
         "postgres": block if place[0] == "postgres" else {"database": "d"},
         "batch_size": "many" if others else 5,
         "sources": [{"source_name": "s", "tables": [{"source": "T", "sort_columns": ["a"]}]}],

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 
 from snowmelt.config.document import Document, Finding, Place, spell
-from snowmelt.config.models import RETIRED
+from snowmelt.config.login import login_findings
+from snowmelt.config.models import RETIRED, Source, Table
 from snowmelt.config.outline import Outline, SourceOutline, mapping_at
 from snowmelt.config.settings import nearest
 from snowmelt.errors import UnknownName
+from snowmelt.model import Extraction, Snapshot
 
 
 def cross_findings(outline: Outline, earlier: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -17,7 +19,7 @@ def cross_findings(outline: Outline, earlier: tuple[Finding, ...]) -> tuple[Find
     broken = {finding.place for finding in earlier}
     found = (
         *_repeated_names(outline),
-        *_missing_snowflake(outline),
+        *_snowflake(outline),
         *(() if broken & _DATABASE_PLACES else _missing_databases(outline)),
         *_patterns_as_targets(outline),
         *_shared_targets(outline),
@@ -43,9 +45,17 @@ def _repeated_names(outline: Outline) -> Iterator[Finding]:
             )
 
 
+def _snowflake(outline: Outline) -> Iterator[Finding]:
+    block = outline.root.get("snowflake")
+    if block is None:
+        yield from _missing_snowflake(outline)
+    elif isinstance(block, dict):
+        yield from login_findings(block, needed=outline.needs_snowflake)
+        if block.get("clone_schema") is None:
+            yield from _clones_without_schema(outline)
+
+
 def _missing_snowflake(outline: Outline) -> Iterator[Finding]:
-    if outline.root.get("snowflake") is not None:
-        return
     for source in outline.running:
         if not source.connected:
             yield Finding(
@@ -53,6 +63,27 @@ def _missing_snowflake(outline: Outline) -> Iterator[Finding]:
                 "is missing, and there is no snowflake block",
                 "add snowflake with account and user, or a connection: duckdb:///path.duckdb",
             )
+
+
+def _clones_without_schema(outline: Outline) -> Iterator[Finding]:
+    """Where clone was said, once: at the table, at its source or at the top level."""
+    for source in outline.running:
+        if source.connected:
+            continue
+        for entry in source.enabled_tables:
+            said = (
+                (entry.place, entry.table.snapshot),
+                (source.place, source.source.snapshot),
+                ((), outline.root.get("snapshot")),
+            )
+            place, snapshot = next((pair for pair in said if pair[1] is not None), ((), None))
+            if snapshot == Snapshot.CLONE:
+                yield Finding(
+                    (*place, "snapshot"),
+                    "is clone, and snowflake.clone_schema is not set",
+                    "set snowflake.clone_schema to a schema for the clones, or choose another "
+                    "snapshot",
+                )
 
 
 def _missing_databases(outline: Outline) -> Iterator[Finding]:
@@ -125,6 +156,7 @@ def warnings_of(document: Document, outline: Outline) -> tuple[str, ...]:
     for source in outline.running:
         places += [source.place, *(entry.place for entry in source.enabled_tables)]
         idle += _idle(source)
+        idle += _without_effect(source, outline.root.get("extraction"))
     if not outline.running:
         idle.append(Finding(("sources",), "has no source that is enabled", "nothing will be moved"))
     retired = [
@@ -141,3 +173,25 @@ def _idle(source: SourceOutline) -> list[Finding]:
     if source.enabled_tables:
         return []
     return [Finding((*source.place, "tables"), "has no table that is enabled", "nothing is moved")]
+
+
+def _without_effect(source: SourceOutline, top: object) -> Iterator[Finding]:
+    """Settings of Snowflake on a source with a connection; `top` is the top level's extraction.
+
+    `extraction: one_query` is left to planning, which refuses it there; so another extraction
+    inside of it has the effect of taking it back.
+    """
+    if not source.connected:
+        return
+    inner = source.source.extraction or top
+    levels: list[tuple[Place, Source | Table, object]] = [(source.place, source.source, top)]
+    levels += [(entry.place, entry.table, inner) for entry in source.enabled_tables]
+    for place, level, outer in levels:
+        keys = ["warehouse", "snapshot"]
+        if Extraction.ONE_QUERY not in (level.extraction, outer):
+            keys.append("extraction")
+        for key in keys:
+            if getattr(level, key) is not None:
+                yield Finding(
+                    (*place, key), "has no effect on a source with a connection", "remove it"
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -79,12 +80,7 @@ class Config(ConfigFile):
         keys = zip(table.chunking_columns, types, strict=True)
         return TableJob(
             source_name=source.source_name,
-            source=SourceTable(
-                database=self.source_database(source),
-                schema=self.source_schema(source),
-                name=table.source,
-                filter=table.source_filter,
-            ),
+            source=self._source_table(source, table),
             target=TargetTable(
                 database=self.target_database(source),
                 schema=source.target_pg_schema,
@@ -106,6 +102,23 @@ class Config(ConfigFile):
                 table.insert_only_mode, source.insert_only_mode, self.insert_only_mode
             ),
             disable_index=table.disable_index,
+            extraction=_first(table.extraction, source.extraction, self.extraction),
+        )
+
+    def _source_table(self, source: Source, table: Table) -> SourceTable:
+        found = SourceTable(
+            database=self.source_database(source),
+            schema=self.source_schema(source),
+            name=table.source,
+            filter=table.source_filter,
+        )
+        if source.connection is not None:
+            return found
+        account = self.snowflake.warehouse if self.snowflake else None
+        return dataclasses.replace(
+            found,
+            warehouse=_first(table.warehouse, source.warehouse, account),
+            snapshot=_first(table.snapshot, source.snapshot, self.snapshot),
         )
 
 

@@ -1,6 +1,6 @@
 """The config file as types. Every key, its default and its description have their home here.
 
-The defaults of a table's settings are those of `model.TableJob`.
+The defaults of a table's settings are those of `model.TableJob` and `model.SourceTable`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,31 @@ from snowmelt.config.settings import (
     Host,
     Memory,
     Port,
+    SchemaName,
     Secret,
     Size,
     Text,
     problem,
 )
-from snowmelt.model import KeyType, TableJob
+from snowmelt.model import Extraction, KeyType, Snapshot, SourceTable, TableJob
 
-_JOB: dict[str, Any] = {setting.name: setting.default for setting in dataclasses.fields(TableJob)}
+_JOB: dict[str, Any] = {
+    setting.name: setting.default
+    for kind in (SourceTable, TableJob)
+    for setting in dataclasses.fields(kind)
+}
 _THREADS = "Chunks moved at the same time."
 _BATCH_SIZE = "Rows of a chunk, about."
 _RETRIES = "How often a chunk is tried again."
 _INSERT_ONLY = "Insert rows, update none."
+_SNAPSHOT = (
+    "How all queries of a table see one state of it: by Time Travel, from a clone in "
+    "snowflake.clone_schema, or not at all (none)."
+)
+_EXTRACTION = (
+    "How a table's rows leave Snowflake: one query for each chunk, one query for all of them, or "
+    "whichever suits the table (auto)."
+)
 
 SORT_COLUMNS = "chunking_columns decide the order, nothing is sorted"
 BATCH_SIZE_COPY_MODE = "batch_size takes its place, in every mode"
@@ -131,19 +144,32 @@ class Snowflake(FileModel):
     warehouse: Text | None = Field(default=None, description="Warehouse that runs the queries.")
     role: Text | None = Field(default=None, description="Role to use.")
     rsa_key: Secret | None = Field(
-        default=None, description="Private key (PEM), best as ${VARIABLE}."
+        default=None,
+        description="Private key: PEM text, best as ${VARIABLE}, or the path of a PEM file.",
     )
     passphrase: Secret | None = Field(default=None, description="Passphrase of the private key.")
     password: Secret | None = Field(default=None, description="Password, where no key is used.")
-    token: Secret | None = Field(default=None, description="Access token, where no key is used.")
+    token: Secret | None = Field(
+        default=None,
+        description="Programmatic access token, or OAuth token with authenticator: oauth.",
+    )
     authenticator: Text | None = Field(
-        default=None, description="How to log in, as Snowflake names it."
+        default=None,
+        description="How to log in, as Snowflake names it; follows from rsa_key, password or token "
+        "if left out.",
     )
     database: Text | None = Field(
         default=None, description="Database of sources without a source_sf_database."
     )
     schema_: Text | None = Field(
         default=None, alias="schema", description="Schema of sources without a source_sf_schema."
+    )
+    clone_schema: SchemaName | None = Field(
+        default=None,
+        description="Where snapshot: clone puts its clones, as SCHEMA or DATABASE.SCHEMA.",
+    )
+    statement_timeout_seconds: FromOne = Field(
+        default=14_400, description="How long a query may run before Snowflake ends it."
     )
     host: Text | None = Field(
         default=None, description="Server, where it is not the account's own."
@@ -163,6 +189,11 @@ class Table(FileModel):
         default=None, description="Target table; the source's name if left out."
     )
     source_filter: Filter = Field(default=None, description="SQL condition on the source's rows.")
+    warehouse: Text | None = Field(
+        default=None, description="Warehouse that runs the table's queries."
+    )
+    snapshot: Snapshot | None = Field(default=None, description=_SNAPSHOT)
+    extraction: Extraction | None = Field(default=None, description=_EXTRACTION)
     chunking_columns: tuple[Text, ...] = Field(
         default=(), description="Columns whose ranges make the chunks; without any it is one chunk."
     )
@@ -218,6 +249,11 @@ class Source(FileModel):
     )
     source_sf_database: Text | None = Field(default=None, description="Source database.")
     source_sf_schema: Text | None = Field(default=None, description="Source schema.")
+    warehouse: Text | None = Field(
+        default=None, description="Warehouse that runs the queries of the source's tables."
+    )
+    snapshot: Snapshot | None = Field(default=None, description=_SNAPSHOT)
+    extraction: Extraction | None = Field(default=None, description=_EXTRACTION)
     target_pg_database: Text | None = Field(
         default=None, description="Target database; that of the postgres block if left out."
     )
@@ -248,6 +284,8 @@ class ConfigFile(FileModel):
     batch_size: FromOne = Field(default=_JOB["batch_size"], description=_BATCH_SIZE)
     max_retry_attempts: FromZero = Field(default=_JOB["max_retry_attempts"], description=_RETRIES)
     insert_only_mode: bool = Field(default=_JOB["insert_only"], description=_INSERT_ONLY)
+    snapshot: Snapshot = Field(default=_JOB["snapshot"], description=_SNAPSHOT)
+    extraction: Extraction = Field(default=_JOB["extraction"], description=_EXTRACTION)
     lambda_memory: Memory | None = Field(
         default=None, description="Memory of the Lambda function: MB, or a text such as 10GB."
     )

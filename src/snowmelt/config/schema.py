@@ -6,9 +6,12 @@ from typing import Any
 
 from snowmelt.config.environment import VARIABLE
 from snowmelt.config.models import ConfigFile
+from snowmelt.model import Extraction, KeyType, Snapshot
 
 _NULL = {"type": "null"}
 _VARIABLE = {"type": "string", "pattern": VARIABLE}
+_CHOICES = {f"#/$defs/{kind.__name__}" for kind in (KeyType, Snapshot, Extraction)}
+"""References that stand for one of a few texts."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -54,7 +57,7 @@ def _value(option: dict[str, Any]) -> dict[str, Any]:
     items = option.get("items")
     if option.get("type") != "array" or not items or "$ref" not in items:
         return option
-    if items["$ref"] != "#/$defs/KeyType":
+    if items["$ref"] not in _CHOICES:
         return option
     return {**option, "items": {"anyOf": [items, _VARIABLE]}}
 
@@ -65,4 +68,8 @@ def _takes_text(option: dict[str, Any]) -> bool:
 
 
 def _is_tree(accepted: list[dict[str, Any]]) -> bool:
-    return any("$ref" in option or option.get("type") in ("array", "object") for option in accepted)
+    return any(
+        option.get("type") in ("array", "object")
+        or ("$ref" in option and option["$ref"] not in _CHOICES)
+        for option in accepted
+    )

@@ -107,6 +107,13 @@ def _check_host(value: str) -> str:
     return value
 
 
+def _check_schema(value: str) -> str:
+    parts = value.split(".")
+    if len(parts) > 2 or not all(part.strip() for part in parts):
+        raise problem("is no schema", "write SCHEMA or DATABASE.SCHEMA")
+    return value
+
+
 def _no_blank(value: object) -> object:
     """An empty filter is no filter."""
     return None if isinstance(value, str) and not value.strip() else value
@@ -115,6 +122,7 @@ def _no_blank(value: object) -> object:
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 Host = Annotated[Text, AfterValidator(_check_host)]
+SchemaName = Annotated[Text, AfterValidator(_check_schema)]
 Filter = Annotated[str | None, BeforeValidator(_no_blank)]
 FromZero = Annotated[int, Field(ge=0), BeforeValidator(_no_boolean)]
 FromOne = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]

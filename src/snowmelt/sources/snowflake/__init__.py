@@ -1,0 +1,1 @@
+"""Tables of a Snowflake account, read through its own connector."""

@@ -1,0 +1,213 @@
+"""A query's result, batch by batch: downloaded ahead of its use, checked, and cast to the planned types.
+
+The width of an integer, the unit of a timestamp and even the presence of an Arrow stream vary from batch to
+batch of one result, and the connector notices no batch that is short. So each batch is held against the rows
+that were declared for it, and each column against the types that its planned type may arrive as.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from snowflake.connector import errors as sf
+from snowflake.connector.cursor import SnowflakeCursor
+from snowflake.connector.result_batch import ArrowResultBatch, ResultBatch
+
+from snowmelt.ahead import read_ahead
+from snowmelt.errors import ConnectionLost, RetriableError, SourceChanged, TableError
+from snowmelt.model import Column, Reading
+from snowmelt.sources.snowflake.failures import translate
+from snowmelt.sources.snowflake.statements import watched
+
+_log = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 1
+"""Downloaded while the one before is encoded. With the session's CLIENT_RESULT_CHUNK_SIZE of 48 MB, what is in
+memory of a result is bounded by three batches, whatever its size."""
+URL_SECONDS = 3_600.0
+"""The age from which URLs are asked for anew; they expire after about six hours
+(https://github.com/snowflakedb/snowflake-jdbc/issues/2023)."""
+ROWS_AT_ONCE = 65_536
+"""Rows of a record batch that is handed on."""
+_EXPIRED = frozenset({403, 290403})
+
+
+@dataclass(slots=True)
+class Result:
+    """The batches of one query's result from `first` on, and how to ask for their URLs anew.
+
+    `rows` are the rows that each batch must have.
+    """
+
+    cursor: SnowflakeCursor
+    refresh: Callable[[], SnowflakeCursor]
+    rows: tuple[int, ...]
+    first: int = 0
+    batches: list[ResultBatch] = field(init=False)
+    asked_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._take(self.cursor)
+
+    def _take(self, cursor: SnowflakeCursor) -> None:
+        self.cursor, self.batches, self.asked_at = cursor, batches_of(cursor), time.monotonic()
+
+    def batch(self, number: int) -> ResultBatch:
+        """A batch with a URL that is still good as far as its age tells. Raises SourceChanged if the result has
+        not as many batches as it had."""
+        if time.monotonic() - self.asked_at > URL_SECONDS:
+            self.renew()
+        if number >= len(self.batches):
+            raise SourceChanged(
+                f"the result of query {self.cursor.sfqid} has {len(self.batches)} batches, "
+                f"and number {number} is expected",
+                remedy="load the table anew with --restart-table",
+            )
+        return self.batches[number]
+
+    def renew(self) -> None:
+        """Ask for the result again by its query id."""
+        self._take(self.refresh())
+
+
+def batches_of(cursor: SnowflakeCursor) -> list[ResultBatch]:
+    """The result's batches in order. Raises TableError if they don't add up to the rows of the query."""
+    batches = list(cursor.get_result_batches() or [])
+    declared = sum(batch.rowcount for batch in batches)
+    if cursor.rowcount is None or declared != cursor.rowcount:
+        raise RetriableError(
+            f"the batches of query {cursor.sfqid} have {declared:,} rows, the query {cursor.rowcount:,}"
+        )
+    return batches
+
+
+@contextmanager
+def reading(result: Result, columns: Sequence[Column], table: str) -> Iterator[Reading]:
+    """The rows of the result's batches as record batches of the planned types, and what was cut off of them."""
+    tables = (
+        _download(result, result.first + place, rows, table)
+        for place, rows in enumerate(result.rows)
+        if rows
+    )
+    with read_ahead(tables, BATCHES_AHEAD) as downloaded:
+        read = Reading(iter(()))
+        read.batches = _planned(downloaded, columns, table, read)
+        yield read
+
+
+def _planned(
+    tables: Iterator[pa.Table], columns: Sequence[Column], table: str, read: Reading
+) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema([pa.field(column.name, column.type) for column in columns])
+    for downloaded in tables:
+        found = downloaded.columns
+        if len(found) != len(columns) + len(watched(columns)):
+            raise SourceChanged(
+                f"the result has {len(found)} columns, {len(columns)} were planned", table=table
+            )
+        for finer in found[len(columns) :]:
+            read.floored += pc.sum(finer).as_py() or 0
+        arrays = [
+            planned(array, column, table)
+            for array, column in zip(found[: len(columns)], columns, strict=True)
+        ]
+        yield from pa.Table.from_arrays(arrays, schema=schema).to_batches(ROWS_AT_ONCE)
+
+
+def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
+    """One batch, with fresh URLs if its own has expired. Raises RetriableError if it is not whole."""
+    try:
+        return _table(result, number, rows)
+    except sf.Error as error:
+        if error.errno not in _EXPIRED:
+            raise _located(error, number, table) from None
+    _log.info("asking for fresh URLs", extra={"action": "urls_expired", "batch": number})
+    result.renew()
+    try:
+        return _table(result, number, rows)
+    except sf.Error as error:
+        raise _located(error, number, table) from None
+
+
+def _table(result: Result, number: int, rows: int) -> pa.Table:
+    batch = result.batch(number)
+    if not isinstance(batch, ArrowResultBatch):
+        raise RetriableError(
+            f"query {result.cursor.sfqid} gave its result as JSON, not as Arrow",
+            remedy="set PYTHON_CONNECTOR_QUERY_RESULT_FORMAT to ARROW for the user or the account",
+        )
+    try:
+        table = batch.to_arrow(connection=result.cursor.connection)
+    except IndexError:
+        # The connector's answer to a batch without any stream, where pandas is not installed.
+        table = None
+    found = 0 if table is None else table.num_rows
+    if table is None or not found == rows == batch.rowcount:
+        raise RetriableError(
+            f"batch {number} of query {result.cursor.sfqid} came with {found:,} rows, "
+            f"{batch.rowcount:,} were declared and {rows:,} expected"
+        )
+    return table
+
+
+def _located(error: sf.Error, number: int, table: str) -> Exception:
+    """A download that failed, without its URL."""
+    known = translate(error)
+    if isinstance(known, TableError):
+        # Not a matter of the table: the store that keeps results did not give this one.
+        known = ConnectionLost(known.what)
+    known.what = f"batch {number} of the result could not be downloaded: {known.what}"
+    return known.located(table=table)
+
+
+def planned(array: pa.ChunkedArray, column: Column, table: str) -> pa.ChunkedArray:
+    """The array as the planned type, value for value. Raises SourceChanged for a type that it can't come from,
+    TableError for a value that the planned type can't hold."""
+    target = column.type
+    if array.type == target:
+        return array
+    if not _comes_as(array.type, target):
+        raise SourceChanged(
+            f"{array.type} came where {column.source_type} was planned",
+            table=table,
+            column=f'"{column.name}"',
+            remedy="load the table anew with --restart-table",
+        )
+    try:
+        if pa.types.is_decimal128(array.type) and pa.types.is_decimal128(target):
+            # Same scale: only how many digits there may be is told in another way.
+            chunks = [chunk.view(target) for chunk in array.chunks]
+            return pa.chunked_array(chunks, type=target)
+        return array.cast(target)
+    except pa.ArrowInvalid as error:
+        raise TableError(
+            f"a value does not fit {target}: {str(error).splitlines()[0]}",
+            table=table,
+            column=f'"{column.name}"',
+            remedy="the source changed under the plan: load the table anew with --restart-table",
+        ) from error
+
+
+def _comes_as(arrived: pa.DataType, target: pa.DataType) -> bool:
+    """Whether an Arrow type is one that Snowflake sends values of the planned type in."""
+    types = pa.types
+    if types.is_decimal(target):
+        if types.is_decimal128(arrived):
+            return bool(arrived.scale == target.scale)
+        return bool(target.scale == 0 and types.is_signed_integer(arrived))
+    if types.is_signed_integer(target):
+        whole = types.is_decimal128(arrived) and arrived.scale == 0
+        return bool(types.is_signed_integer(arrived) or whole)
+    if types.is_timestamp(target):
+        return bool(types.is_timestamp(arrived) and (arrived.tz is None) == (target.tz is None))
+    if types.is_time64(target):
+        return bool(types.is_time(arrived))
+    return bool(
+        types.is_null(arrived) or (types.is_large_string(arrived) and types.is_string(target))
+    )

@@ -1,0 +1,115 @@
+"""One Snowflake session: opened when needed, kept from chunk to chunk, opened again after it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import snowflake.connector
+from snowflake.connector import SnowflakeConnection
+from snowflake.connector.cursor import SnowflakeCursor
+
+from snowmelt.errors import ConnectionLost
+from snowmelt.sources.snowflake import statements
+from snowmelt.sources.snowflake.failures import translated
+from snowmelt.sources.snowflake.login import Login
+
+Row = tuple[Any, ...]
+
+
+class Session:
+    """A connection and the warehouse that it uses now. For one thread at a time."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._connection: SnowflakeConnection | None = None
+        self._warehouse = login.warehouse
+
+    @property
+    def connection(self) -> SnowflakeConnection:
+        """The live connection. Raises RunError if the login is refused, ConnectionLost if nobody answers."""
+        if self._connection is None or self._connection.is_closed():
+            arguments = self._login.arguments()
+            with translated():
+                self._connection = snowflake.connector.connect(**arguments)
+            self._warehouse = self._login.warehouse
+        return self._connection
+
+    def execute(
+        self,
+        statement: str,
+        tag: str | None = None,
+        *,
+        warehouse: str | None = None,
+        table: str | None = None,
+    ) -> SnowflakeCursor:
+        """Run a statement to its end and leave its result on the server, labelled with the tag.
+
+        Raises what `failures.translate` makes of the connector's errors; a session that ended is left, so that
+        the next use opens another.
+        """
+        try:
+            connection = self.connection
+            with translated(table):
+                self._use(warehouse)
+                parameters = {"QUERY_TAG": tag} if tag else None
+                cursor = connection.cursor()
+                cursor.execute(statement, _statement_params=parameters)
+                return cursor
+        except ConnectionLost:
+            self.close()
+            raise
+
+    def _use(self, warehouse: str | None) -> None:
+        """Another warehouse for the statements from here on, if the table has one of its own."""
+        wanted = warehouse or self._login.warehouse
+        if wanted and wanted != self._warehouse:
+            self.connection.cursor().execute(statements.use_warehouse(wanted))
+            self._warehouse = wanted
+
+    def rows(
+        self, statement: str, *, warehouse: str | None = None, table: str | None = None
+    ) -> list[Row]:
+        """The rows of a small result."""
+        cursor = self.execute(statement, warehouse=warehouse, table=table)
+        with translated(table):
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def named_rows(self, statement: str, *, table: str | None = None) -> list[Mapping[str, Any]]:
+        """The rows of a small result, their values by column name; for SHOW and DESCRIBE, which gain columns
+        from one release of Snowflake to the next."""
+        cursor = self.execute(statement, table=table)
+        with translated(table):
+            names: Sequence[str] = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def now(self) -> datetime:
+        """The server's time."""
+        now: datetime = self._self()[0]
+        return now.astimezone(UTC)
+
+    def reader(self) -> tuple[str, str]:
+        """The role that reads, and its secondary roles, as the server tells them."""
+        _, role, secondary = self._self()
+        return str(role or ""), str(secondary or "")
+
+    def _self(self) -> Row:
+        (row,) = self.rows(statements.SESSION)
+        return row
+
+    def result(self, query_id: str, *, table: str | None = None) -> SnowflakeCursor:
+        """The kept result of a query, with fresh URLs. Raises ResultGone."""
+        try:
+            connection = self.connection
+            with translated(table):
+                return connection.cursor().query_result(query_id)
+        except ConnectionLost:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the session; the next use opens another. What can't be told to the server times out there."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(retry=False)

@@ -1,0 +1,316 @@
+"""Snowflake as a source: one session for each worker, one snapshot for each table."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from snowmelt.chunks import Chunk, DayHistogram, KeyKind, ResultBatches
+from snowmelt.errors import ResultGone, RetriableError, SourceChanged, TableError
+from snowmelt.model import (
+    ChunkKey,
+    Column,
+    Reading,
+    Relation,
+    ResultSet,
+    Snapshot,
+    SourceTable,
+    Tag,
+)
+from snowmelt.sources.snowflake import statements
+from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
+from snowmelt.sources.snowflake.columns import fitted, notes, plain
+from snowmelt.sources.snowflake.filters import bind
+from snowmelt.sources.snowflake.login import Login
+from snowmelt.sources.snowflake.results import Result, batches_of, reading
+from snowmelt.sources.snowflake.session import Session
+from snowmelt.sources.snowflake.snapshot import TableSnapshot
+
+LAG_SECONDS = 5.0
+"""How far back a snapshot is taken: whatever was committing at the moment itself is through by then."""
+RESULTS_KEPT = 4
+"""Results whose URLs are remembered between two chunks of them: each has some hundred bytes a batch."""
+
+
+class SnowflakeSource:
+    """`ports.QuerySource`: nothing is opened before it is needed."""
+
+    def __init__(self, login: Login, *, clone_schema: str | None = None) -> None:
+        self._session = Session(login)
+        self._clone_schema = tuple((clone_schema or "").split(".")) if clone_schema else ()
+        self._cloned: set[tuple[str, ...]] = set()
+        self._results: dict[str, Result] = {}
+
+    def describe(self, table: SourceTable) -> Relation:
+        """Columns, key and a snapshot: the server's time of a few seconds ago, and how the table is read."""
+        about = Catalogue(self._session, table)
+        found = about.columns()
+        kind = about.kind()
+        self._require_clonable(table, kind)
+        exact = table.snapshot is not Snapshot.NONE
+        columns = plain(found)
+        moment = self._session.now() - timedelta(seconds=LAG_SECONDS)
+        try:
+            seen = about.observe(moment, columns)
+        except SourceChanged:
+            # Made since then, perhaps: there is no history before a table.
+            moment = self._session.now()
+            seen = about.observe(moment, columns)
+        columns = fitted(columns, seen.ranges)
+        snapshot = TableSnapshot(
+            table.snapshot,
+            moment,
+            bind(table.filter, moment, str(table)) if table.filter else None,
+            about.read_as(found, kind.name),
+            self._clone_name(table) if table.snapshot is Snapshot.CLONE else (),
+        )
+        return Relation(
+            columns,
+            about.primary_key(found, kind.name),
+            snapshot.to_json(),
+            exact=exact,
+            retention_hours=kind.retention_hours
+            if table.snapshot is Snapshot.TIME_TRAVEL
+            else None,
+            rows=seen.rows,
+            notes=(*_notes(snapshot, kind), *notes(columns)),
+        )
+
+    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
+        """Rows of the snapshot that pass the filter."""
+        stored = TableSnapshot.from_json(snapshot)
+        name, moment = self._standing(table, stored)
+        ((rows,),) = self._rows(statements.count(name, moment, stored.filter), table)
+        return int(rows)
+
+    def days(
+        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
+    ) -> DayHistogram:
+        """Rows per day by one aggregated query; raises TableError if the key is no date or timestamp."""
+        stored = TableSnapshot.from_json(snapshot)
+        types = {name: type for name, type, _ in stored.read_as.columns}
+        kind = _kind(types.get(key.column, "no column of the table"), key, table)
+        name, moment = self._standing(table, stored)
+        rows = self._rows(statements.days(name, moment, key.column, kind, stored.filter), table)
+        return DayHistogram(
+            key.column,
+            kind,
+            tuple((day, int(count)) for day, count in rows if day is not None),
+            sum(int(count) for day, count in rows if day is None),
+        )
+
+    @contextmanager
+    def read(
+        self,
+        table: SourceTable,
+        chunk: Chunk,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+        tag: Tag,
+    ) -> Iterator[Reading]:
+        """The chunk's rows as batches of exactly the columns' types: of a query of its own, or out of the
+        result of the table's one query."""
+        if isinstance(chunk.range, ResultBatches):
+            result = self._kept(table, chunk.range)
+        else:
+            condition = statements.condition(chunk.range)
+            result = self._query(table, columns, snapshot, condition, tag)
+        with reading(result, columns, str(table)) as read:
+            yield read
+
+    def extract(
+        self,
+        table: SourceTable,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+        tag: Tag,
+    ) -> ResultSet:
+        """Run the table's one query; its result stays on the server for a day."""
+        result = self._query(table, columns, snapshot, None, tag)
+        self._remember(result)
+        return ResultSet(str(result.cursor.sfqid), result.rows)
+
+    def cancel(self, tag: Tag) -> int:
+        """End this user's queries whose tags begin with this one."""
+        running = self._session.rows(statements.running(str(tag)))
+        for (query_id,) in running:
+            self._session.rows(statements.cancel(query_id))
+        return len(running)
+
+    def release(self, table: SourceTable, snapshot: Mapping[str, object]) -> None:
+        """Drop the clone, if the snapshot is one."""
+        stored = TableSnapshot.from_json(snapshot)
+        if stored.clone:
+            self._session.rows(statements.drop(statements.relation(*stored.clone)))
+            self._cloned.discard(stored.clone)
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def _rows(self, statement: str, table: SourceTable) -> list[tuple[Any, ...]]:
+        return self._session.rows(statement, warehouse=table.warehouse, table=str(table))
+
+    def _require_clonable(self, table: SourceTable, kind: TableKind) -> None:
+        if table.snapshot is Snapshot.CLONE and kind.name == "VIEW":
+            raise TableError(
+                "a view can't be cloned",
+                table=str(table),
+                remedy="set snapshot: time_travel for it, or name the table under the view",
+            )
+
+    def _clone_name(self, table: SourceTable) -> tuple[str, ...]:
+        schema = self._clone_schema
+        parts = schema if len(schema) == 2 else (table.database, *schema)
+        return (*parts, f"SNOWMELT_{table.name[:200]}_{secrets.token_hex(4)}".upper())
+
+    def _query(
+        self,
+        table: SourceTable,
+        columns: Sequence[Column],
+        snapshot: Mapping[str, object],
+        condition: str | None,
+        tag: Tag,
+    ) -> Result:
+        """Run a query over the snapshot, and make sure that it was read as it was planned to be."""
+        stored = TableSnapshot.from_json(snapshot)
+        name, moment = self._fixed(table, stored)
+        statement = statements.rows(name, moment, columns, condition, stored.filter)
+        cursor = self._session.execute(
+            statement, str(tag), warehouse=table.warehouse, table=str(table)
+        )
+        self._check_reader(table, stored)
+        rows = tuple(batch.rowcount for batch in batches_of(cursor))
+        query_id = str(cursor.sfqid)
+        return Result(cursor, partial(self._again, query_id, table), rows)
+
+    def _again(self, query_id: str, table: SourceTable) -> Any:
+        try:
+            return self._session.result(query_id, table=str(table))
+        except ResultGone as gone:
+            gone.query_id = query_id
+            raise
+
+    def _kept(self, table: SourceTable, range: ResultBatches) -> Result:
+        """The stored batches of the one query's result. Raises ResultGone, or SourceChanged if the server has
+        them otherwise than the ledger."""
+        result = self._results.get(range.query_id)
+        if result is None:
+            refresh = partial(self._again, range.query_id, table)
+            cursor = refresh()
+            rows = tuple(batch.rowcount for batch in batches_of(cursor))
+            result = Result(cursor, refresh, rows)
+            self._remember(result)
+        end = range.first + len(range.rows)
+        if result.rows[range.first : end] != range.rows:
+            raise SourceChanged(
+                f"the result of query {range.query_id} has other batches than were recorded",
+                table=str(table),
+                remedy="TRUNCATE the target and load the table anew with --restart-table",
+            )
+        return replace(result, rows=range.rows, first=range.first)
+
+    def _remember(self, result: Result) -> None:
+        while len(self._results) >= RESULTS_KEPT:
+            self._results.pop(next(iter(self._results)))
+        self._results[str(result.cursor.sfqid)] = result
+
+    def _fixed(self, table: SourceTable, stored: TableSnapshot) -> tuple[str, str]:
+        """What a chunk is read FROM: the table at its moment, or the clone, which the first that needs it
+        makes. Made twice it is the same, so nobody has to know who was first."""
+        name = statements.table(table)
+        if stored.kind is Snapshot.NONE:
+            return name, ""
+        if stored.kind is Snapshot.TIME_TRAVEL:
+            return name, statements.at(stored.moment)
+        clone = statements.relation(*stored.clone)
+        if stored.clone not in self._cloned:
+            made = statements.clone(clone, name, statements.at(stored.moment))
+            self._rows(made, table)
+            self._cloned.add(stored.clone)
+        return clone, ""
+
+    def _standing(self, table: SourceTable, stored: TableSnapshot) -> tuple[str, str]:
+        """The same for planning, which makes nothing: the clone if it is there."""
+        name = statements.table(table)
+        if stored.kind is Snapshot.NONE:
+            return name, ""
+        if stored.clone and (stored.clone in self._cloned or self._is_there(stored.clone)):
+            return statements.relation(*stored.clone), ""
+        return name, statements.at(stored.moment)
+
+    def _is_there(self, clone: tuple[str, ...]) -> bool:
+        try:
+            self._session.rows(statements.describe(statements.relation(*clone)))
+        except RetriableError:
+            raise
+        except TableError:
+            return False
+        self._cloned.add(clone)
+        return True
+
+    def _check_reader(self, table: SourceTable, stored: TableSnapshot) -> None:
+        """Raise SourceChanged unless the table is read now as it was when it was planned.
+
+        A query's result is made when it runs, so asking right after it tells of the query itself.
+        """
+        about = Catalogue(self._session, table)
+        now = about.read_as(about.columns(), stored.read_as.kind)
+        changes = stored.read_as.differences(now)
+        if changes:
+            raise SourceChanged(
+                f"the table is not read as it was planned: {'; '.join(changes)}",
+                table=str(table),
+                remedy="put it back as it was to go on, or load the table anew with --restart-table",
+            )
+
+
+def _kind(type: str, key: ChunkKey, table: SourceTable) -> KeyKind:
+    name = type.partition("(")[0].upper()
+    kinds: dict[str, KeyKind] = {
+        "DATE": "date",
+        "TIMESTAMP_NTZ": "timestamp",
+        "DATETIME": "timestamp",
+        "TIMESTAMP_LTZ": "instant",
+        "TIMESTAMP_TZ": "instant",
+    }
+    if name in kinds:
+        return kinds[name]
+    raise TableError(
+        f"the chunking column is {type}, and chunks are made by date here",
+        table=str(table),
+        column=f'"{key.column}"',
+        remedy="name a date or timestamp column in chunking_columns, or leave it out: one query is read in parts",
+    )
+
+
+def _notes(snapshot: TableSnapshot, kind: TableKind) -> tuple[str, ...]:
+    moment = f"{snapshot.moment:%Y-%m-%d %H:%M:%S} UTC"
+    if snapshot.kind is Snapshot.NONE:
+        told = "snapshot: none, so the load is NOT exact: each query reads the table as it is then"
+    elif snapshot.kind is Snapshot.CLONE:
+        told = f"snapshot: clone {'.'.join(snapshot.clone)} of {moment}, dropped at the end"
+    else:
+        told = f"snapshot: Time Travel to {moment}"
+        if kind.name == "VIEW":
+            told += "; how long the tables under the view keep their history is not known"
+        elif kind.transient:
+            told += "; the table is transient, whose history is kept for a day at most"
+    notes = [told]
+    if snapshot.filter is not None:
+        notes.append(f"filter: {' '.join(snapshot.filter.split())}")
+    if snapshot.read_as.policies is None:
+        notes.append(
+            "row access and masking policies can't be seen by this role, so a change of them would not be noticed"
+        )
+    elif snapshot.read_as.policies:
+        names = ", ".join(sorted({name for _, name, _ in snapshot.read_as.policies}))
+        notes.append(
+            f"read through the policies {names}: the rows and values are those of the role"
+        )
+    return tuple(notes)

@@ -1,0 +1,208 @@
+"""Every statement that is sent to Snowflake, as text: pure functions, identifiers always quoted.
+
+Each is valid Snowflake SQL; `tests/unit/test_statements.py` has a parser read them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+from snowmelt.chunks import Bound, KeyKind, KeyRange, NullKeys, Range, WholeTable
+from snowmelt.model import Column, SourceTable
+from snowmelt.types import SnowflakeType, snowflake_fact, snowflake_type
+
+SESSION = "SELECT CURRENT_TIMESTAMP(), CURRENT_ROLE(), CURRENT_SECONDARY_ROLES()"
+RUNNING = "'RUNNING', 'QUEUED', 'BLOCKED', 'RESUMING_WAREHOUSE'"
+"""States of a query that has not ended; https://docs.snowflake.com/en/sql-reference/functions/query_history"""
+
+
+def quoted(name: str) -> str:
+    """An identifier, exactly as written."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string. Snowflake reads backslashes in it as escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def relation(*parts: str) -> str:
+    """Database, schema and name, as far as they are given."""
+    return ".".join(quoted(part) for part in parts if part)
+
+
+def table(source: SourceTable) -> str:
+    """The table's qualified name."""
+    return relation(source.database, source.schema, source.name)
+
+
+def at(moment: datetime) -> str:
+    """The clause that reads one moment. TIMESTAMP_TZ, so that no session's zone has a say."""
+    return f" AT (TIMESTAMP => {bound_literal(moment)})"
+
+
+def use_warehouse(name: str) -> str:
+    return f"USE WAREHOUSE {quoted(name)}"
+
+
+def describe(name: str) -> str:
+    return f"DESCRIBE TABLE {name}"
+
+
+def primary_key(name: str) -> str:
+    return f"SHOW PRIMARY KEYS IN TABLE {name}"
+
+
+def properties(source: SourceTable) -> str:
+    """Kind, transience and retention of a table or view."""
+    schema = literal(source.schema) if source.schema else "CURRENT_SCHEMA()"
+    return (
+        f"SELECT table_type, is_transient, retention_time FROM {_information_schema(source)}.TABLES "
+        f"WHERE table_schema = {schema} AND table_name = {literal(source.name)}"
+    )
+
+
+def policies(source: SourceTable, name: str, kind: str) -> str:
+    """The policies in force on a table or view, as far as the role may see them."""
+    return (
+        "SELECT policy_kind, policy_db, policy_schema, policy_name, ref_column_name "
+        f"FROM TABLE({_information_schema(source)}.POLICY_REFERENCES("
+        f"REF_ENTITY_NAME => {literal(name)}, REF_ENTITY_DOMAIN => {literal(kind)})) "
+        "ORDER BY policy_kind, policy_db, policy_schema, policy_name, ref_column_name"
+    )
+
+
+def observe(
+    name: str, moment: str, whole: Sequence[str], finer: Sequence[str], *, count: bool
+) -> str:
+    """Rows, the smallest and largest of each `whole` number, the first and last year of each `finer` time.
+
+    Without a condition Snowflake answers it from the metadata of its partitions.
+    """
+    parts = ["COUNT(*)"] if count else []
+    for column in whole:
+        parts += [f"MIN({quoted(column)})", f"MAX({quoted(column)})"]
+    for column in finer:
+        parts += [f"YEAR(MIN({quoted(column)}))", f"YEAR(MAX({quoted(column)}))"]
+    return f"SELECT {', '.join(parts)} FROM {name}{moment}"
+
+
+def count(name: str, moment: str, filter: str | None) -> str:
+    return f"SELECT COUNT(*) FROM {name}{moment}{where(filter)}"
+
+
+def days(name: str, moment: str, key: str, kind: KeyKind, filter: str | None) -> str:
+    """Rows per day of a key. An instant's day is its day in UTC: DATE() of a TIMESTAMP_TZ would take each
+    row's own zone, and comparisons take the instant."""
+    column = quoted(key)
+    day = (
+        f"TO_DATE(CONVERT_TIMEZONE('UTC', {column}))" if kind == "instant" else f"TO_DATE({column})"
+    )
+    return (
+        f"SELECT CASE WHEN {column} IS NULL THEN NULL "
+        f"WHEN {day} > '9999-12-31'::DATE THEN '9999-12-31'::DATE "
+        f"WHEN {day} < '0001-01-01'::DATE THEN '0001-01-01'::DATE ELSE {day} END AS key_day, COUNT(*) "
+        f"FROM {name}{moment}{where(filter)} GROUP BY key_day ORDER BY key_day"
+    )
+
+
+def rows(name: str, moment: str, columns: Sequence[Column], *conditions: str | None) -> str:
+    """The rows that pass the conditions: the columns in their order, then what `watched` says of them."""
+    listed = [_selected(column) for column in columns]
+    listed += [
+        f"MOD(DATE_PART(NANOSECOND, {quoted(column.name)}), 1000) <> 0"
+        for column in watched(columns)
+    ]
+    return f"SELECT {', '.join(listed)} FROM {name}{moment}{where(*conditions)}"
+
+
+def watched(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Columns that come in microseconds and have digits below: each gets a column beside the others that says
+    in which rows they are not zero. A TIME's digits the client drops, and a timestamp outside of the years that
+    nanoseconds reach has no other way to come; those in nanoseconds are counted where they are encoded."""
+    return tuple(
+        column
+        for column in columns
+        if _has_fraction(snowflake_type(column.source_type)) and column.type.unit == "us"
+    )
+
+
+def condition(range: Range) -> str | None:
+    """The rows of a range, on the raw column: no rounding moves a row across a bound."""
+    match range:
+        case WholeTable():
+            return None
+        case NullKeys(column):
+            return f"{quoted(column)} IS NULL"
+        case KeyRange(column, low, high):
+            name = quoted(column)
+            ends = [f"{name} >= {bound_literal(low)}"] if low is not None else []
+            ends += [f"{name} < {bound_literal(high)}"] if high is not None else []
+            return " AND ".join(ends) or f"{name} IS NOT NULL"
+    raise ValueError(f"no rows of a table: {range!r}")
+
+
+def where(*conditions: str | None) -> str:
+    """Every condition that is one, each in parentheses of its own, on lines of its own: a comment at its end
+    ends there."""
+    given = [f"(\n{text}\n)" for text in conditions if text is not None]
+    return f" WHERE {' AND '.join(given)}" if given else ""
+
+
+def bound_literal(bound: Bound) -> str:
+    """A bound with its type, to the microsecond."""
+    match bound:
+        case datetime(tzinfo=None):
+            return f"'{bound.isoformat()}'::TIMESTAMP_NTZ"
+        case datetime():
+            return f"'{bound.astimezone(UTC).isoformat()}'::TIMESTAMP_TZ"
+        case date():
+            return f"'{bound.isoformat()}'::DATE"
+
+
+def clone(name: str, of: str, moment: str) -> str:
+    """A zero-copy clone of one moment. Transient, so that no fail-safe is paid for after it is dropped."""
+    return f"CREATE TRANSIENT TABLE IF NOT EXISTS {name} CLONE {of}{moment}"
+
+
+def drop(name: str) -> str:
+    return f"DROP TABLE IF EXISTS {name}"
+
+
+def running(tag: str) -> str:
+    """Queries of this user that have not ended and whose tag begins so."""
+    return (
+        "SELECT query_id FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY_BY_USER(RESULT_LIMIT => 10000)) "
+        f"WHERE execution_status IN ({RUNNING}) AND STARTSWITH(query_tag, {literal(tag)})"
+    )
+
+
+def cancel(query_id: str) -> str:
+    return f"SELECT SYSTEM$CANCEL_QUERY({literal(query_id)})"
+
+
+def _information_schema(source: SourceTable) -> str:
+    return (
+        f"{quoted(source.database)}.INFORMATION_SCHEMA" if source.database else "INFORMATION_SCHEMA"
+    )
+
+
+def _has_fraction(type: SnowflakeType) -> bool:
+    return type.scale > 6 and (type.name == "TIME" or type.name.startswith("TIMESTAMP"))
+
+
+def _selected(column: Column) -> str:
+    name, fact = quoted(column.name), snowflake_fact(column.source_type)
+    type = snowflake_type(column.source_type)
+    if fact.json:
+        return f"TO_JSON({name}::VARIANT)" if type.name == "MAP" else f"TO_JSON({name})"
+    if fact.text:
+        return {
+            "GEOGRAPHY": f"ST_ASEWKT({name})",
+            "GEOMETRY": f"ST_ASEWKT({name})",
+            "VECTOR": f"TO_JSON({name}::ARRAY)",
+        }.get(type.name, f"TO_VARCHAR({name})")
+    if type.name != "TIME" and _has_fraction(type) and column.type.unit == "us":
+        return f"DATE_TRUNC('MICROSECOND', {name})"
+    return name
