@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test fast lint pgbouncer test-kill test-model bench constraints clean
+.PHONY: demo test fast lint pgbouncer test-kill test-model bench docs constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
@@ -38,6 +38,9 @@ $(READY): pyproject.toml setup.py constraints.txt src/snowmelt/postgres/_copybin
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+docs: $(READY)            ## write the pages of docs/reference from the code
+	$(BIN)/python -m snowmelt.reference docs/reference
 
 constraints: $(READY)     ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt

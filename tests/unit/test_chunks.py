@@ -21,9 +21,14 @@ from snowmelt.chunks import (
     DayHistogram,
     KeyKind,
     KeyRange,
+    Loaded,
     NullKeys,
+    QueryOnce,
     Range,
+    ResultBatches,
+    ResultSetStrategy,
     WholeTable,
+    query_once,
     range_from_json,
     range_to_json,
     whole_table,
@@ -56,6 +61,8 @@ def last(kind: KeyKind) -> Bound:
 def holds(range: Range, key: Key) -> bool:
     """Whether a source that compares as the range says would read the key's row."""
     match range:
+        case QueryOnce() | ResultBatches():
+            raise AssertionError("no range of keys")
         case WholeTable():
             return True
         case NullKeys():
@@ -258,6 +265,80 @@ def test_a_larger_batch_size_never_makes_more_chunks(
     assert len(few) <= len(many)
 
 
+# --- beside what is loaded ------------------------------------------------------------------------
+
+
+@st.composite
+def half_loaded(draw: st.DrawFn) -> tuple[DayHistogram, DayHistogram]:
+    """A histogram, and that of a target which has some of its days whole, some in part, some not at all."""
+    histogram = draw(histograms())
+    shares = {
+        day: draw(st.sampled_from([0, count, count, draw(st.integers(0, count))]))
+        for day, count in histogram.days
+    }
+    there = tuple((day, share) for day, share in shares.items() if share)
+    nulls = draw(st.sampled_from([0, histogram.nulls]))
+    return histogram, DayHistogram(histogram.column, histogram.kind, there, nulls)
+
+
+@given(half_loaded(), batch_sizes)
+def test_what_is_loaded_in_whole_days_stays_and_all_else_is_read(
+    half: tuple[DayHistogram, DayHistogram], batch_size: int
+) -> None:
+    histogram, target = half
+    loaded = histogram.whole_in(target)
+    chunks = DateRangeStrategy(batch_size).chunks_beside(histogram, loaded)
+    all_chunks = tuple(chunk for chunk, _ in chunks)
+    done = {chunk.id for chunk, done in chunks if done}
+
+    there = dict(target.days)
+    for day, count in histogram.days:
+        whole = there.get(day) == count
+        for us in (0, DAY_US // 3, DAY_US - 1):
+            (owner,) = owners(all_chunks, at(day, histogram.kind, us))
+            assert (owner in done) == whole
+    for key in samples(all_chunks, histogram.kind):
+        assert len(owners(all_chunks, key)) == 1
+    for owner in owners(all_chunks, None):
+        assert (owner in done) == loaded.nulls
+    kept = sum(chunk.planned_rows or 0 for chunk in all_chunks if chunk.id in done)
+    nulls = histogram.nulls if loaded.nulls else 0
+    assert kept == nulls + sum(count for day, count in histogram.days if day in loaded.days)
+
+
+def test_nothing_loaded_is_nothing() -> None:
+    histogram = DayHistogram("k", "date", ((date(2025, 1, 1), 3),), 0)
+    assert not histogram.whole_in(DayHistogram("k", "date", ((date(2025, 1, 1), 2),), 0))
+    assert not Loaded()
+
+
+# --- batches of a result --------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 100), max_size=60), st.integers(1, 300))
+def test_batches_of_a_result_are_grouped_in_order_and_each_once(
+    rows: list[int], batch_size: int
+) -> None:
+    chunks = ResultSetStrategy(batch_size).chunks("q", rows)
+    seen: list[int] = []
+    for chunk in chunks:
+        assert isinstance(chunk.range, ResultBatches)
+        assert chunk.range.first == len(seen)
+        assert chunk.planned_rows == sum(chunk.range.rows)
+        assert chunk.planned_rows <= batch_size or len(chunk.range.rows) == 1
+        seen += chunk.range.rows
+    assert seen == rows
+    assert [chunk.id for chunk in chunks] == list(range(len(chunks)))
+    # No two neighbours could have been one.
+    for one, other in pairwise(chunks):
+        assert isinstance(other.range, ResultBatches)
+        assert (one.planned_rows or 0) + other.range.rows[0] > batch_size
+
+
+def test_a_query_that_has_not_run_is_one_step_without_rows() -> None:
+    assert query_once() == (Chunk(0, QueryOnce(), 0),)
+
+
 # --- heavy days -----------------------------------------------------------------------------------
 
 
@@ -340,6 +421,8 @@ ranges = st.one_of(
     st.builds(lambda column, pair: KeyRange(column, *pair), columns, ends),
     st.builds(NullKeys, columns),
     st.just(WholeTable()),
+    st.just(QueryOnce()),
+    st.builds(ResultBatches, st.text(), st.integers(0), st.lists(st.integers(0, 2**62)).map(tuple)),
 )
 
 
@@ -372,6 +455,11 @@ def test_the_chunks_of_a_plan_survive_json(histogram: DayHistogram, batch_size: 
     ("range", "text"),
     [
         (WholeTable(), '{"kind": "table"}'),
+        (QueryOnce(), '{"kind": "query"}'),
+        (
+            ResultBatches("01b2", 3, (50, 7)),
+            '{"kind": "result", "query_id": "01b2", "first": 3, "rows": [50, 7]}',
+        ),
         (NullKeys("k"), '{"kind": "null", "column": "k"}'),
         (KeyRange("k"), '{"kind": "range", "column": "k", "low": null, "high": null}'),
         (
@@ -403,6 +491,8 @@ def test_the_stored_form_stays_as_it_is(range: Range, text: str) -> None:
         {"kind": "range", "column": "k", "low": ["float", "1.5"], "high": None},
         {"kind": "range", "column": "k", "low": "2025-01-01", "high": None},
         {"kind": "range", "column": "k", "low": ["date", "soon"], "high": None},
+        {"kind": "result", "query_id": "01b2", "first": 3},
+        {"kind": "result", "query_id": None, "first": 3, "rows": [1]},
         {"start_date": "2025-01-01", "end_date": "2025-01-31"},
     ],
 )

@@ -39,6 +39,11 @@ def configure_logging(verbose: bool, quiet: bool, debug: bool) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else level)
+    # What a client library logs is said again, in our words, by the error that it ends in.
+    for name in ("snowflake", "botocore", "boto3"):
+        client = logging.getLogger(name)
+        client.handlers[:] = [handler] if debug else [logging.NullHandler()]
+        client.propagate = False
 
 
 def document(value: object) -> None:

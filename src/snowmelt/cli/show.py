@@ -40,6 +40,14 @@ def reported(console: Console, report: Report) -> None:
     if not report.resumed and report.rows:
         line += f" ({speed:,.0f} rows/s)"
     console.print(line, style=_COLOURS.get(report.state, ""), markup=False)
+    for table in report.tables:
+        if table.floored:
+            console.print(
+                f"{table.target}: {table.floored:,} times had digits below the microsecond, "
+                "which PostgreSQL does not have; they were dropped",
+                style="yellow",
+                markup=False,
+            )
     for error in report.errors:
         console.print(error, style="red", markup=False)
     if report.state is State.PARTIAL:
