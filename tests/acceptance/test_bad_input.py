@@ -137,10 +137,25 @@ CONFIGS = {
     "no threads": Wrong(
         ("0 threads", "give 1 or more"), USAGE, arguments=("migrate", "--threads", "0")
     ),
-    "Snowflake": Wrong(
-        ("Snowflake", "give the source a connection"),
+    "no login for Snowflake": Wrong(
+        ("nothing to log in with", "rsa_key"),
+        USAGE,
         source={"connection": None},
         top={"snowflake": {"account": "a", "user": "u"}},
+    ),
+    "Snowflake is not there": Wrong(
+        ("Snowflake could not be reached", "host"),
+        source={"connection": None},
+        top={
+            "snowflake": {
+                "account": "a",
+                "user": "u",
+                "password": "p",
+                "host": "127.0.0.1",
+                "port": 1,
+                "protocol": "http",
+            }
+        },
     ),
     **{
         f"unknown run: {arguments[0]}": Wrong(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pyarrow as pa
 from snowflake.connector import errors as sf
@@ -21,20 +22,72 @@ from snowmelt.errors import (
     TableError,
 )
 
-HISTORY_GONE = 707
-NO_SUCH_OBJECT = 2003
-RESULT_GONE = frozenset({709, 710})
-_SESSION_OVER = frozenset({390103, 390104, 390111, 390112, 390114, 390115, 250002})
-"""No token, login again, session gone, session or master token expired, connection closed."""
-_LOGIN_REFUSED = frozenset(
-    {250001, 251001, 251005, 251006, 251007, 390100, 390101, 390144, 390186, 390189, 390195, 390201}
-    | {390303, 390317, 390318, 390422, 394304, 394507}
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a group of numbers means: the error that the caller gets, and what to do."""
+
+    kind: type[SnowmeltError]
+    what: str = "{text}"
+    remedy: str | None = None
+
+
+NOT_CONNECTED = 250001
+"""Of an OperationalError: nobody answered. Of any other error: the login was refused."""
+LOGIN_REFUSED = Meaning(
+    RunError,
+    "Snowflake refused the login: {text}",
+    "correct account, user and key, password or token of the snowflake block",
 )
-_CANCELLED = 604
-_TIMED_OUT = 630
-_NO_WAREHOUSE = 606
-_DENIED = frozenset({3001, 90105, 90106})
-_MISREAD = frozenset({904, 1003, 2002, 2043})
+UNREACHABLE = Meaning(
+    ConnectionLost,
+    "Snowflake could not be reached: {text}",
+    "are account and host of the snowflake block right, and is the network open?",
+)
+SESSION_OVER = Meaning(ConnectionLost, "the Snowflake session ended: {text}")
+HISTORY_GONE = Meaning(
+    SourceChanged,
+    "the table's history at the moment of its snapshot is gone: {text}",
+    "TRUNCATE the target and load the table anew with --restart-table; snapshot: clone, or a longer "
+    "DATA_RETENTION_TIME_IN_DAYS, keeps the moment for longer",
+)
+RESULT_GONE = Meaning(ResultGone)
+ENDED = Meaning(
+    RetriableError, remedy="if it ran too long: statement_timeout_seconds of the snowflake block"
+)
+NO_WAREHOUSE = Meaning(
+    RunError, remedy="name a warehouse that the role may use in the snowflake block"
+)
+NO_SUCH_OBJECT = Meaning(
+    TableError,
+    remedy="correct `source`, source_sf_schema or source_sf_database (names keep their case), or grant the "
+    "role USAGE on database and schema and SELECT on the table",
+)
+DENIED = Meaning(TableError, remedy="grant the role of the snowflake block what the message names")
+MISREAD = Meaning(TableError, remedy="correct the column names or `source_filter` of the table")
+OTHER_FORMATS = Meaning(
+    TableError,
+    remedy="unset DATE_INPUT_FORMAT and TIMESTAMP_INPUT_FORMAT for the user: dates are written in ISO form",
+)
+_BY_NUMBER = {
+    number: meaning
+    for meaning, numbers in (
+        # Account or user missing or wrong, password, key, tokens, network policy, user locked.
+        (LOGIN_REFUSED, (251001, 251005, 251006, 251007, 251008, 390100, 390101, 390144, 390186)),
+        (LOGIN_REFUSED, (390189, 390195, 390201, 390303, 390317, 390318, 390422, 394304, 394507)),
+        # No token, login again, session gone, session or master token expired, connection closed.
+        (SESSION_OVER, (390103, 390104, 390111, 390112, 390114, 390115, 250002)),
+        (HISTORY_GONE, (707,)),
+        (RESULT_GONE, (709, 710)),
+        (ENDED, (604, 630)),
+        (NO_WAREHOUSE, (606,)),
+        (NO_SUCH_OBJECT, (2003,)),
+        (DENIED, (3001, 90105, 90106)),
+        (MISREAD, (904, 1003, 2002, 2043)),
+        (OTHER_FORMATS, (100035, 100040)),
+    )
+    for number in numbers
+}
 
 
 def translate(error: sf.Error) -> SnowmeltError:
@@ -42,62 +95,27 @@ def translate(error: sf.Error) -> SnowmeltError:
 
     The message of a failed download may quote its URL, which is as good as a password: it is left out.
     """
-    number, text = error.errno or -1, _text(error)
-    state = error.sqlstate
-    if number in _LOGIN_REFUSED or (isinstance(error, sf.ForbiddenError) and "oginrequest" in text):
-        return RunError(
-            f"Snowflake refused the login: {text}",
-            remedy="correct account, user and key, password or token of the snowflake block",
-            sqlstate=state,
-        )
-    if number in _SESSION_OVER:
-        return ConnectionLost(f"the Snowflake session ended: {text}", sqlstate=state)
-    if number == HISTORY_GONE:
-        return SourceChanged(
-            f"the table's history at the moment of its snapshot is gone: {text}",
-            remedy="TRUNCATE the target and load the table anew with --restart-table; snapshot: clone, or a "
-            "longer DATA_RETENTION_TIME_IN_DAYS, keeps the moment for longer",
-        )
-    if number in RESULT_GONE:
-        return ResultGone(text)
-    if number in (_CANCELLED, _TIMED_OUT):
-        return RetriableError(text, sqlstate=state, remedy="see statement_timeout_seconds")
-    if number == _NO_WAREHOUSE:
-        return RunError(
-            text,
-            remedy="name a warehouse that the role may use in the snowflake block",
-            sqlstate=state,
-        )
-    if number == NO_SUCH_OBJECT:
-        return TableError(
-            text,
-            remedy="correct `source`, source_sf_schema or source_sf_database (names keep their case), or grant "
-            "the role USAGE on database and schema and SELECT on the table",
-            sqlstate=state,
-        )
-    if number in _DENIED:
-        return TableError(
-            text,
-            remedy="grant the role of the snowflake block what the message names",
-            sqlstate=state,
-        )
-    if number in _MISREAD:
-        return TableError(
-            text,
-            remedy="correct the column names or `source_filter` of the table",
-            sqlstate=state,
-        )
-    if _passes(error, number):
-        return ConnectionLost(f"Snowflake could not be reached: {text}", sqlstate=state)
-    return TableError(text, sqlstate=state)
+    meaning = _meaning(error)
+    what = meaning.what.format(text=_text(error))
+    return meaning.kind(what, remedy=meaning.remedy, sqlstate=error.sqlstate)
+
+
+def _meaning(error: sf.Error) -> Meaning:
+    number = error.errno or -1
+    if number in _BY_NUMBER:
+        return _BY_NUMBER[number]
+    if number == NOT_CONNECTED and not isinstance(error, sf.OperationalError):
+        return LOGIN_REFUSED
+    return UNREACHABLE if _passes(error, number) else Meaning(TableError)
 
 
 def _passes(error: sf.Error, number: int) -> bool:
-    """A network that failed, or a server with an HTTP status that passes with time: the connector gives those
-    the number 290000 plus the status, and its own tries are over."""
-    return isinstance(error, sf.HttpError | sf.InterfaceError | sf.InternalError) or (
-        isinstance(error, sf.OperationalError) and (number < 0 or 250_000 <= number < 300_000)
-    )
+    """A network that failed, or a server with an HTTP status that passes with time, which the connector tells
+    by the number 290000 plus the status: its own tries are over. The numbers of the server are below."""
+    if isinstance(error, sf.InterfaceError | sf.InternalError):
+        return True
+    client = number < 0 or 250_000 <= number < 300_000
+    return client and not isinstance(error, sf.ProgrammingError)
 
 
 def _text(error: sf.Error) -> str:

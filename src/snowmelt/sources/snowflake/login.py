@@ -10,6 +10,7 @@ import base64
 import binascii
 import random
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ _PEM = re.compile(
 )
 # The headers of an encrypted PKCS1 key (RFC 1421); after them stands the body.
 _HEADERS = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s", re.ASCII)
+FORBIDDEN = frozenset({403, 290_403})
+"""HTTP's 403 as the connector's errors have it, with and without its offset for HTTP."""
 _SUFFIXES = (".pem", ".p8", ".pk8", ".key", ".der", ".txt")
 
 
@@ -127,9 +130,16 @@ def backoff() -> Iterator[float]:
     A chunk that answers 503 is most often there a moment later. The connector tries a chunk ten
     times, and with this gives up after 14 to 23 seconds; with its own policy, after up to 95.
     Other requests wait whole seconds, so that their first four retries come at once.
+
+    Raises what is being handled if it is a 403, which the connector would try ten times too: the
+    URL of a chunk has expired, and only another one helps.
     """
     pause = 0.1
     while True:
+        _, error, _ = sys.exc_info()
+        for cause in (error, *getattr(error, "args", ())):
+            if isinstance(cause, Exception) and getattr(cause, "errno", None) in FORBIDDEN:
+                raise cause
         yield pause * random.uniform(0.75, 1.25)
         pause = min(2 * pause, 4.0)
 

@@ -23,6 +23,7 @@ from snowmelt.ahead import read_ahead
 from snowmelt.errors import ConnectionLost, RetriableError, SourceChanged, TableError
 from snowmelt.model import Column, Reading
 from snowmelt.sources.snowflake.failures import translate
+from snowmelt.sources.snowflake.login import FORBIDDEN
 from snowmelt.sources.snowflake.statements import watched
 
 _log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ URL_SECONDS = 3_600.0
 (https://github.com/snowflakedb/snowflake-jdbc/issues/2023)."""
 ROWS_AT_ONCE = 65_536
 """Rows of a record batch that is handed on."""
-_EXPIRED = frozenset({403, 290403})
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
     try:
         return _table(result, number, rows)
     except sf.Error as error:
-        if error.errno not in _EXPIRED:
+        if error.errno not in FORBIDDEN:
             raise _located(error, number, table) from None
     _log.info("asking for fresh URLs", extra={"action": "urls_expired", "batch": number})
     result.renew()

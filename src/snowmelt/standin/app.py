@@ -1,0 +1,15 @@
+"""The server as an ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from .control import Control
+from .protocol import Clients
+from .state import Settings, State
+
+
+def application(settings: Settings) -> Starlette:
+    """A server of its own, with its own databases, users and faults."""
+    state = State(settings)
+    return Starlette(routes=[*Clients(state).routes, *Control(state).routes])

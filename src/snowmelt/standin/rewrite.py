@@ -1,0 +1,282 @@
+"""Snowflake's queries as DuckDB's: names resolved, types followed, companions carried along."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import Expr, exp
+
+from .catalogue import COMPANION
+from .environment import Environment
+from .failures import StatementError
+from .functions import FUNCTIONS
+from .scope import Field, Scope
+from .sources import Sources
+from .typed import Typed, build, column, named
+from .types import BOOLEAN, SfType
+
+_QUERY = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
+_CLAUSES = (
+    "where",
+    "group",
+    "having",
+    "qualify",
+    "order",
+    "windows",
+    "distinct",
+    "limit",
+    "offset",
+)
+_PREDICATES = (exp.Predicate, exp.And, exp.Or, exp.Not)
+
+
+@dataclass(slots=True)
+class Projection:
+    """A column of a query's result; a star that only DuckDB can expand has no name."""
+
+    name: str | None
+    value: Typed
+
+
+@dataclass(slots=True)
+class Plan:
+    """A query as DuckDB runs it, and its visible columns."""
+
+    node: Expr
+    projections: list[Projection]
+    branches: tuple[Plan, ...] = ()
+    grouped: bool = False
+    carried: tuple[int, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        return any(one.name is None for one in self.projections)
+
+    def companions(self) -> tuple[int, ...]:
+        """Positions of the columns that have a companion to carry."""
+        if self.branches:
+            return tuple(sorted({at for branch in self.branches for at in branch.companions()}))
+        return tuple(
+            at for at, one in enumerate(self.projections) if one.value.companion is not None
+        )
+
+    def carry(self, positions: Sequence[int]) -> None:
+        """Add the columns' companions behind the visible columns."""
+        self.carried = tuple(positions)
+        if self.branches:
+            for branch in self.branches:
+                branch.carry(positions)
+            return
+        select = self.node
+        while isinstance(select, exp.Subquery):
+            select = select.this
+        for at in positions:
+            one = self.projections[at]
+            companion = one.value.with_companion().copy()
+            if self.grouped and companion.find(exp.AggFunc) is None:
+                companion = build("first(c)", c=companion)
+            select.append("expressions", named(companion, f"{one.name}{COMPANION}"))
+
+    def fields(self) -> tuple[Field, ...] | None:
+        """The result as a source of another query."""
+        if self.is_open:
+            return None
+        return tuple(
+            Field(
+                one.name or "",
+                one.value.type,
+                one.value.nullable,
+                f"{one.name}{COMPANION}" if at in self.carried else None,
+            )
+            for at, one in enumerate(self.projections)
+        )
+
+
+class Rewriter(Sources):
+    """Rewrites the queries and expressions of one statement; `at` is the moment they read."""
+
+    def __init__(self, environment: Environment, at: int | None = None) -> None:
+        super().__init__(environment, at)
+
+    def query(self, node: Expr, parent: Scope | None = None, *, carry: bool = True) -> Plan:
+        """Rewrite a query in place; with `carry` its result has the companions too."""
+        plan = self._planned(node, parent)
+        if carry and not plan.is_open:
+            plan.carry(plan.companions())
+        return plan
+
+    def view(self, environment: Environment, node: Expr, at: int | None) -> Plan:
+        """A view's query, in the view's own schema, read as of the moment."""
+        return Rewriter(environment, at).query(node)
+
+    def _planned(self, node: Expr, parent: Scope | None) -> Plan:
+        if isinstance(node, exp.Subquery):
+            inner = self._planned(node.this, self._with(node, Scope(parent=parent)))
+            return dataclasses.replace(inner, node=node, branches=inner.branches)
+        if isinstance(node, exp.SetOperation):
+            scope = self._with(node, Scope(parent=parent))
+            branches = (self._planned(node.this, scope), self._planned(node.expression, scope))
+            return Plan(node, _common(branches), branches)
+        if isinstance(node, exp.Select):
+            return self._select(node, parent)
+        self.children(node, parent or Scope())
+        return Plan(node, [Projection(None, Typed(exp.Star()))])
+
+    def _with(self, node: Expr, scope: Scope) -> Scope:
+        """Common tables of the node's WITH, put into the scope."""
+        clause = node.args.get("with_")
+        if clause is None:
+            return scope
+        tables: dict[str, tuple[Field, ...] | None] = {}
+        for cte in clause.expressions:
+            inner = Scope(parent=scope.parent, ctes=dict(tables))
+            if clause.args.get("recursive"):
+                inner.ctes = {**tables, cte.alias: None}
+                self.query(cte.this, inner, carry=False)
+                tables[cte.alias] = None
+                continue
+            plan = self.query(cte.this, inner)
+            renamed = cte.args["alias"].args.get("columns")
+            tables[cte.alias] = _renamed(plan, renamed) if renamed else plan.fields()
+        scope.ctes = tables
+        return scope
+
+    def _select(self, node: exp.Select, parent: Scope | None) -> Plan:
+        scope = self._with(node, Scope(parent=parent))
+        inner = self.from_clause(node, scope)
+        projections = [one for item in node.expressions for one in self._projected(item, inner)]
+        node.set(
+            "expressions",
+            [
+                one.value.expr if one.name is None else named(one.value.expr, one.name)
+                for one in projections
+            ],
+        )
+        inner.aliases = {one.name: one.value for one in projections if one.name is not None}
+        for clause in _CLAUSES:
+            part = node.args.get(clause)
+            for item in part if isinstance(part, list) else [part]:
+                if isinstance(item, Expr):
+                    self.children(item, inner)
+        return Plan(node, projections, grouped=node.args.get("group") is not None)
+
+    def _projected(self, item: Expr, scope: Scope) -> list[Projection]:
+        if item.is_star and not isinstance(item, exp.Count):
+            return self._expanded(item, scope)
+        if isinstance(item, exp.Alias):
+            value = self.expression(item.this, scope)
+            scope.aliases = {**scope.aliases, item.alias: value}
+            return [Projection(item.alias, value)]
+        name = item.name if isinstance(item, exp.Column) else item.sql(dialect="snowflake")
+        return [Projection(name, self.expression(item, scope))]
+
+    def _expanded(self, item: Expr, scope: Scope) -> list[Projection]:
+        star = item.this if isinstance(item, exp.Column) else item
+        table = item.args.get("table") if isinstance(item, exp.Column) else None
+        skipped = {one.name for one in star.args.get("except_") or ()}
+        projections: list[Projection] = []
+        for source in scope.sources:
+            if table is not None and source.alias != table.name:
+                continue
+            if source.fields is None:
+                alias = exp.to_identifier(source.alias, quoted=True) if source.alias else None
+                opened = exp.Column(this=exp.Star(), table=alias) if alias else exp.Star()
+                projections.append(Projection(None, Typed(opened)))
+                continue
+            projections += [
+                Projection(one.name, scope.resolve(column(one.name, source.alias)))
+                for one in source.fields
+                if one.name not in skipped
+            ]
+        return projections
+
+    def expression(self, node: Expr, scope: Scope) -> Typed:
+        """Rewrite an expression; StatementError 904 for a column that there is none of."""
+        if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+            if isinstance(node.this, exp.Identifier):
+                return scope.resolve(node)
+            return Typed(node)
+        if isinstance(node, exp.Paren):
+            inner = self.expression(node.this, scope)
+            return dataclasses.replace(inner, expr=exp.Paren(this=inner.expr))
+        if isinstance(node, _QUERY):
+            plan = self.query(node, scope, carry=False)
+            first = plan.projections[0].value
+            wrapped = node if isinstance(node, exp.Subquery) else exp.Subquery(this=node)
+            return Typed(wrapped, first.type)
+        value = self.environment.values.get(_function_name(node))
+        if value is not None:
+            return dataclasses.replace(value, expr=value.expr.copy())
+        function = FUNCTIONS.get(type(node))
+        if function is not None:
+            typed = function(node, lambda part: self.expression(part, scope))
+            if typed is not None:
+                return typed
+        self.children(node, scope)
+        known: SfType | None = BOOLEAN if isinstance(node, _PREDICATES) else None
+        return Typed(node, known)
+
+    def children(self, node: Expr, scope: Scope) -> None:
+        """Rewrite every expression directly in the node."""
+        for key, value in list(node.args.items()):
+            if isinstance(value, list):
+                node.set(key, [self._child(one, node, scope) for one in value])
+            elif isinstance(value, Expr):
+                node.set(key, self._child(value, node, scope))
+
+    def _child(self, value: object, node: Expr, scope: Scope) -> object:
+        if isinstance(value, exp.Identifier | exp.DataType | exp.Var | exp.Star):
+            return value
+        if isinstance(value, exp.Literal) and isinstance(node, exp.Group | exp.Ordered | exp.Limit):
+            return value
+        if isinstance(value, _QUERY) and isinstance(node, exp.Exists | exp.In | exp.Any | exp.All):
+            self.query(value, scope, carry=False)
+            return value
+        return self.expression(value, scope).expr if isinstance(value, Expr) else value
+
+
+def _function_name(node: Expr) -> str:
+    if isinstance(node, exp.Anonymous):
+        return str(node.this).upper()
+    return node.sql_name() if isinstance(node, exp.Func) else ""
+
+
+def _common(branches: Sequence[Plan]) -> list[Projection]:
+    """The columns of a UNION: a type that its sides don't share is DuckDB's to say."""
+    left, right = branches
+    if left.is_open or right.is_open or len(left.projections) != len(right.projections):
+        return left.projections if not left.is_open else [Projection(None, Typed(exp.Star()))]
+    common = []
+    for one, other in zip(left.projections, right.projections, strict=True):
+        nullable = one.value.nullable or other.value.nullable
+        value = Typed(column(one.name or ""), _shared(one.value, other.value), nullable)
+        common.append(Projection(one.name, value))
+    return common
+
+
+def _shared(one: Typed, other: Typed) -> SfType | None:
+    if isinstance(one.expr, exp.Null):
+        return other.type
+    if isinstance(other.expr, exp.Null) or one.type == other.type:
+        return one.type
+    both_timestamps = one.type and other.type and one.type.kind == other.type.kind
+    return one.type if both_timestamps and one.type and one.type.is_temporal else None
+
+
+def _renamed(plan: Plan, names: Sequence[exp.Identifier]) -> tuple[Field, ...] | None:
+    """Fields under a common table's own column names; their companions need names as well."""
+    fields = plan.fields()
+    if fields is None or len(fields) != len(names):
+        raise StatementError(2026, "42601", "SQL compilation error:\nInvalid column list")
+    identifiers = list(names)
+    renamed = []
+    for one, name in zip(fields, names, strict=True):
+        companion = f"{name.name}{COMPANION}" if one.companion else None
+        renamed.append(Field(name.name, one.type, one.nullable, companion))
+    for one in renamed:
+        if one.companion is not None:
+            identifiers.append(exp.to_identifier(one.companion, quoted=True))
+    names[0].parent.set("columns", identifiers)  # type: ignore[union-attr]
+    return tuple(renamed)
