@@ -72,6 +72,6 @@ def tidy(open: OpenSource, tag: Tag, loads: Iterable[StoredLoad]) -> None:
     with closing(open()) as source:
         if not isinstance(source, QuerySource):
             return
-        source.cancel(tag)
         for load in loads:
+            source.cancel(load.source, tag)
             source.release(load.source, load.snapshot)

@@ -88,7 +88,7 @@ class QuerySource(Source, Protocol):
         """Run the table's one query, and leave its result at the source for `read`."""
         ...
 
-    def cancel(self, tag: Tag) -> int:
+    def cancel(self, table: SourceTable, tag: Tag) -> int:
         """End the queries still running whose tags begin with this one; returns how many there were."""
         ...
 

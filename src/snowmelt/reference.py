@@ -29,9 +29,9 @@ Written from `src/snowmelt/types.py` by `make docs`; a test holds the two togeth
 
 Names are those of DESCRIBE TABLE, to which Snowflake brings all others: INTEGER is NUMBER(38,0).
 
-What a column of a Snowflake table is read as, and what it becomes in a target table that snowmelt creates. A target
-that is there may have any type in which every value is the same value; the plan refuses other ones, and a value out
-of the target's range is an error with its column and key.
+What a column of a Snowflake table is read as, and what it becomes in a target table that snowmelt creates. A
+target that is there may have any type in which every value is the same value; the plan refuses other ones, and a
+value out of the target's range is an error with its column and key.
 
 | Snowflake | read as (Arrow) | created as (PostgreSQL) | |
 |---|---|---|---|

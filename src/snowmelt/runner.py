@@ -278,7 +278,7 @@ class Crew:
         try:
             source = kit.source(work)
             if isinstance(source, QuerySource):
-                source.cancel(work.table.tag)
+                source.cancel(work.table.job.source, work.table.tag)
                 source.release(work.table.job.source, work.table.snapshot)
         except SnowmeltError as error:
             _log.warning(
@@ -297,7 +297,7 @@ def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
     if not isinstance(source, QuerySource):
         return
     try:
-        source.cancel(table.tag.chunk(claim.chunk.id))
+        source.cancel(table.job.source, table.tag.chunk(claim.chunk.id))
     except RunError:
         raise
     except SnowmeltError as error:

@@ -20,8 +20,8 @@ from tests.support import Database, snowmelt
 
 ROWS = 4_000
 TABLE = "VISITS"
-BY_DAY = {"source": TABLE, "chunking_columns": ["at"]}
-WAYS = {"query_per_chunk": BY_DAY, "one_query": {"source": TABLE}}
+BY_DAY: dict[str, object] = {"source": TABLE, "chunking_columns": ["at"]}
+WAYS: dict[str, dict[str, object]] = {"query_per_chunk": BY_DAY, "one_query": {"source": TABLE}}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,19 @@ def _whole(standin: StandIn) -> Iterator[None]:
     standin.faults()
 
 
-def _config(tmp_path: Path, database: Database, standin: StandIn, way: str, **top: object) -> Path:
-    settings = {"batch_size": 1_000, "parallel_threads": 2, "extraction": way, **top}
-    return snowflake_config(tmp_path, database, standin, WAYS[way], **settings)
+def _config(
+    tmp_path: Path, database: Database, standin: StandIn, way: str, retries: int = 5
+) -> Path:
+    return snowflake_config(
+        tmp_path,
+        database,
+        standin,
+        WAYS[way],
+        batch_size=1_000,
+        parallel_threads=2,
+        extraction=way,
+        max_retry_attempts=retries,
+    )
 
 
 PASSING = {
@@ -86,7 +96,7 @@ STAYING = {
 def test_what_stays_ends_in_a_clear_error(
     standin: StandIn, database: Database, tmp_path: Path, fault: str, way: str
 ) -> None:
-    config = _config(tmp_path, database, standin, way, max_retry_attempts=0)
+    config = _config(tmp_path, database, standin, way, retries=0)
     faults, told = STAYING[fault]
     standin.faults(faults)
 
@@ -98,7 +108,7 @@ def test_what_stays_ends_in_a_clear_error(
     assert "Traceback" not in said
     assert "sig=" not in said  # a URL is as good as a password
     assert database.value("SELECT count(*) FROM migration_status.run WHERE ending = 'failed'") == 1
-    rows = database.value(f'SELECT count(*) FROM "{TABLE}"')  # type: ignore[arg-type]
+    rows = database.value(f'SELECT count(*) FROM "{TABLE}"')
     written = "SELECT coalesce(sum(rows_written), 0) FROM migration_status.chunk"
     assert rows == database.value(written)
 
@@ -113,7 +123,7 @@ def test_a_short_inline_part_is_caught(
     standin: StandIn, database: Database, tmp_path: Path, way: str
 ) -> None:
     """Also in the small results that a plan is made from."""
-    config = _config(tmp_path, database, standin, way, max_retry_attempts=0)
+    config = _config(tmp_path, database, standin, way, retries=0)
     for after in (0, 3, 6, 9):
         standin.faults(Faults(short_inline=1_000_000) if not after else Faults(short_inline=after))
         ended = snowmelt(config, "migrate")

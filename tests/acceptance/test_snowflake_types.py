@@ -90,7 +90,7 @@ CASES: dict[str, Case] = {
         [float("nan"), float("inf"), float("-inf"), -0.0, 5e-324, 1.7976931348623157e308, 0.1],
         ["NaN", "Infinity", "-Infinity", "-0", "5e-324", "1.7976931348623157e+308", "0.1"],
     ),
-    "text": ("VARCHAR(16777216)", "text", TEXTS, TEXTS),  # type: ignore[dict-item]
+    "text": ("VARCHAR(16777216)", "text", TEXTS, TEXTS),
     "flag": ("BOOLEAN", "boolean", [True, False, None], ["t", "f", None]),
     "day": (
         "DATE",
@@ -192,7 +192,7 @@ def test_every_type_arrives_exactly(
 def _texts(database: Database, column: str) -> list[str | None]:
     with database.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.execute(f'SELECT "{column}"::text FROM "EDGES" ORDER BY n').fetchall()  # type: ignore[arg-type]
+        found = connection.execute(f'SELECT "{column}"::text FROM "EDGES" ORDER BY n').fetchall()
     # boolean::text is true or false, and of a document's numbers jsonb keeps the digits
     return [{"true": "t", "false": "f"}.get(text, text) for (text,) in found]
 

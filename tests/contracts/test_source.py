@@ -96,7 +96,7 @@ def _rows(
     batches: Sequence[pa.RecordBatch], types: Sequence[pa.DataType]
 ) -> list[tuple[object, ...]]:
     """Rows with times as numbers: Python has no infinite dates. Their types must be the planned ones."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for batch in batches:
         assert batch.schema.types == list(types)
         columns = [

@@ -520,8 +520,8 @@ def test_a_ledger_of_the_first_release_is_upgraded_and_readable_before(
             "VALUES ('00000000-0000-0000-0000-000000000001', 's', '', '', 't', 'd', 'public', 't', 'h')"
         )
         connection.execute(
-            "INSERT INTO migration_status.chunk (table_id, chunk_id, range, completed_at, rows_read, rows_written, "
-            'rows_skipped) VALUES (1, 0, \'{"kind": "table"}\', now(), 5, 5, 0)'
+            "INSERT INTO migration_status.chunk (table_id, chunk_id, range, completed_at, rows_read, "
+            'rows_written, rows_skipped) VALUES (1, 0, \'{"kind": "table"}\', now(), 5, 5, 0)'
         )
     before = PostgresRuns(session).status()
     loads = PostgresLoads(session).of(UUID(int=1))

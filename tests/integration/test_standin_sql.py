@@ -360,6 +360,10 @@ def test_joins_and_subqueries(filled: Cursor) -> None:
         "SELECT COUNT(*), COUNT(b.n) FROM t a LEFT JOIN t b ON a.n = b.n"
         " WHERE EXISTS (SELECT 1 FROM t c WHERE c.k = a.k) OR a.k IN (SELECT k FROM t)",
     ) == [(2, 2)]
+    recursive = (
+        "WITH r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r"
+    )
+    assert ask(filled, recursive) == [(1,), (2,), (3,)]
     assert ask(filled, "SELECT COUNT(*) FROM (SELECT DISTINCT n FROM t)") == [(3,)]
     assert ask(
         filled, "SELECT MAX(x) FROM (SELECT ROW_NUMBER() OVER (ORDER BY n) AS x FROM t)"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from snowmelt.chunks import Bound, KeyRange, NullKeys, QueryOnce, ResultBatches, WholeTable
+from snowmelt.chunks import Bound, KeyKind, KeyRange, NullKeys, QueryOnce, ResultBatches, WholeTable
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
 from snowmelt.types import SNOWFLAKE_FACTS, snowflake_fact, snowflake_type
@@ -43,7 +43,7 @@ SPELLINGS = [
 ]  # fmt: skip
 
 
-def parsed(statement: str) -> exp.Expression:
+def parsed(statement: str) -> exp.Expr:
     """The one statement that the text is; a parser's last resort, a bare command, is none."""
     (tree,) = sqlglot.parse(statement, dialect="snowflake")
     assert tree is not None
@@ -58,7 +58,7 @@ def columns(names: list[str], spelling: str, unit: str = "ns") -> list[Column]:
     return [Column(name, type, True, spelling) for name in names]
 
 
-def identifiers(tree: exp.Expression) -> set[str]:
+def identifiers(tree: exp.Expr) -> set[str]:
     return {node.this for node in tree.find_all(exp.Identifier) if node.quoted}
 
 
@@ -98,7 +98,7 @@ def test_the_rows_of_a_chunk(
 @given(name=names, key=names, moment=moments, filter=st.none() | st.just('"a" = 1'))
 def test_counts_and_histograms(name: str, key: str, moment: datetime, filter: str | None) -> None:
     table, at = statements.relation(name), statements.at(moment)
-    kinds: tuple[statements.KeyKind, ...] = ("date", "timestamp", "instant")
+    kinds: tuple[KeyKind, ...] = ("date", "timestamp", "instant")
     for statement in (
         statements.count(table, at, filter),
         *(statements.days(table, at, key, kind, filter) for kind in kinds),
@@ -139,7 +139,8 @@ def test_a_literal_is_one_string_with_the_text(text: str) -> None:
 def test_what_a_session_says_of_itself_and_of_queries() -> None:
     for statement in (
         statements.SESSION,
-        statements.running("snowmelt/0/db/"),
+        statements.running(SourceTable("a b", "", ""), "snowmelt/0/db/"),
+        statements.running(SourceTable("", "", ""), "snowmelt/0/db/"),
         statements.cancel("01b2"),
     ):
         assert isinstance(parsed(statement), exp.Select)

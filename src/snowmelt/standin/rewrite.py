@@ -132,7 +132,8 @@ class Rewriter(Sources):
         tables: dict[str, tuple[Field, ...] | None] = {}
         for cte in clause.expressions:
             inner = Scope(parent=scope.parent, ctes=dict(tables))
-            if clause.args.get("recursive"):
+            if _is_recursive(cte):  # the word is not needed in Snowflake
+                clause.set("recursive", True)
                 inner.ctes = {**tables, cte.alias: None}
                 self.query(cte.this, inner, carry=False)
                 tables[cte.alias] = None
@@ -235,6 +236,13 @@ class Rewriter(Sources):
             self.query(value, scope, carry=False)
             return value
         return self.expression(value, scope).expr if isinstance(value, Expr) else value
+
+
+def _is_recursive(cte: Expr) -> bool:
+    query = cte.this
+    return isinstance(query, exp.SetOperation) and any(
+        table.name == cte.alias and not table.db for table in query.find_all(exp.Table)
+    )
 
 
 def _function_name(node: Expr) -> str:

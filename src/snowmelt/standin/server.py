@@ -252,7 +252,7 @@ class StandIn:
         database: str,
         schema: str,
         name: str,
-        policies: Sequence[tuple[str, str, str | None]],
+        policies: Sequence[Sequence[str | None]],
     ) -> None:
         """Policies of a table: kind, name, and the column if it is on one."""
         self._act("set_policies", name=[database, schema, name], policies=list(policies))

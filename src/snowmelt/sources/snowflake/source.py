@@ -135,9 +135,9 @@ class SnowflakeSource:
         self._remember(result)
         return ResultSet(str(result.cursor.sfqid), result.rows)
 
-    def cancel(self, tag: Tag) -> int:
+    def cancel(self, table: SourceTable, tag: Tag) -> int:
         """End this user's queries whose tags begin with this one."""
-        running = self._session.rows(statements.running(str(tag)))
+        running = self._rows(statements.running(table, str(tag)), table)
         for (query_id,) in running:
             self._session.rows(statements.cancel(query_id))
         return len(running)

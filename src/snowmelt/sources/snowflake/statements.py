@@ -170,10 +170,11 @@ def drop(name: str) -> str:
     return f"DROP TABLE IF EXISTS {name}"
 
 
-def running(tag: str) -> str:
-    """Queries of this user that have not ended and whose tag begins so."""
+def running(source: SourceTable, tag: str) -> str:
+    """Queries of this user that have not ended and whose tag begins so. Any database's schema tells of them."""
     return (
-        "SELECT query_id FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY_BY_USER(RESULT_LIMIT => 10000)) "
+        f"SELECT query_id FROM TABLE({_information_schema(source)}.QUERY_HISTORY_BY_USER("
+        "RESULT_LIMIT => 10000)) "
         f"WHERE execution_status IN ({RUNNING}) AND STARTSWITH(query_tag, {literal(tag)})"
     )
 
