@@ -30,6 +30,7 @@ from snowmelt.postgres.queries import query
 # belongs to a stalled backend, which is then ended.
 LOCK_TIMEOUT_MS = 1_000
 FENCING_ATTEMPTS = 5
+EXPIRED_FIRST_SECONDS = 5.0
 # A process that is stopped within a transaction of the ledger would keep its locks: an uncommitted claim is
 # skipped by everyone, an uncommitted finish stops whoever reads the table. Such a transaction has no advisory
 # lock to be found by; the server ends it. Of moves it would not: a backend in COPY is not idle.
@@ -72,11 +73,13 @@ class PostgresClaims:
     def __init__(self, session: Session, pulse: Pulse) -> None:
         self._session = session
         self._pulse = pulse
+        self._looked_at: dict[int, float] = {}
 
     def claim(self, table_id: int) -> Claim | None:
-        """Own the next open chunk, else one whose owner is gone.
+        """Own the next open chunk, or one whose owner is gone.
 
-        One claim of a process at a time: the tokens that it works on must be known while the ledger is asked
+        The latter comes first every EXPIRED_FIRST_SECONDS, and when nothing is open: what its owner left running
+        at the source costs money for as long as nobody takes the chunk over. One claim of a process at a time: the tokens that it works on must be known while the ledger is asked
         for claims that nobody works on.
         """
         token = uuid4()
@@ -85,7 +88,11 @@ class PostgresClaims:
             row = None
             taken_over = False
             try:
-                row = self._claim_open(table_id, token)
+                if self._is_time_for_expired(table_id):
+                    row = self._take_over(table_id, token)
+                    taken_over = row is not None
+                if row is None:
+                    row = self._claim_open(table_id, token)
                 if row is None:
                     row = self._take_over(table_id, token)
                     taken_over = row is not None
@@ -97,6 +104,14 @@ class PostgresClaims:
         chunk_id, range, planned_rows, attempt = row
         chunk = Chunk(chunk_id, range_from_json(range), planned_rows)
         return Claim(table_id, chunk, token, self._pulse.worker_id, attempt, taken_over)
+
+    def _is_time_for_expired(self, table_id: int) -> bool:
+        now = time.monotonic()
+        # Not at the first claim: what was killed just before has not expired yet.
+        due = now - self._looked_at.setdefault(table_id, now) > EXPIRED_FIRST_SECONDS
+        if due:
+            self._looked_at[table_id] = now
+        return due
 
     def _claim_open(
         self, table_id: int, token: UUID
