@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test fast lint pgbouncer test-kill test-model bench docs constraints clean
+.PHONY: demo test fast lint pgbouncer test-kill test-connector test-model bench docs constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
@@ -13,7 +13,7 @@ test: lint pgbouncer fast ## what CI runs
 	$(BIN)/pytest -q -m "not slow" tests/integration tests/acceptance
 
 fast: $(READY)            ## tests that need no server process of their own
-	$(BIN)/pytest -q tests/unit tests/contracts
+	$(BIN)/pytest -q -m "not slow" tests/unit tests/contracts
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -26,7 +26,11 @@ pgbouncer:                ## Debian's package, where it may be installed; withou
 		{ apt-get update -qq && apt-get install -y -qq pgbouncer >/dev/null; } || true
 
 test-kill: $(READY)       ## the kill tests, 20 rounds each
-	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py
+	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py \
+		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_faults.py -k "killed or away"
+
+test-connector: $(READY)  ## whether a release 5 of the Snowflake connector is exact by now
+	$(BIN)/pytest -q -m slow tests/contracts/test_connector.py
 
 test-model: $(READY)      ## the stateful model of the protocol, many more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q tests/integration/test_protocol_model.py

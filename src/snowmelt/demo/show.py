@@ -1,8 +1,10 @@
-"""The demo: a real server, a wide table, a kill -9 in the middle, a resume, and a proof."""
+"""The demo: a stand-in for Snowflake and a real PostgreSQL, a wide table, a kill -9 in the middle, a resume, and
+a proof."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,10 +21,12 @@ from rich.console import Console
 from snowmelt.demo.place import roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.demo.proof import prove
-from snowmelt.demo.visits import KEY, write_visits
+from snowmelt.demo.visits import KEY, load_visits, write_visits
 from snowmelt.errors import FatalError
+from snowmelt.standin.server import StandIn
 
-TABLE = "FACT_VISITS"
+DATABASE, SCHEMA, TABLE = "ANALYTICS", "BI", "FACT_VISITS"
+PASSWORD = "SNOWMELT_DEMO_PASSWORD"
 KILL_AT = 0.4
 """The share of the chunks after which the first run is killed."""
 DIFFERENCES = 4
@@ -39,16 +43,25 @@ def run_demo(console: Console, rows: int, folder: Path | None) -> int:
     """
     with _workplace(folder) as place:
         started = time.monotonic()
-        _say(console, f"a table of {rows:,} rows and 30 columns, in DuckDB")
+        _say(console, f"a table of {rows:,} rows and 30 columns")
         source = place / "visits.duckdb"
         source.unlink(missing_ok=True)
         write_visits(source, rows)
-        _say(console, "a PostgreSQL server of its own, from a wheel")
-        with LocalPostgres.start(place / "postgres") as server:
+        _say(
+            console,
+            "a stand-in for Snowflake, which the real connector talks to, and the table in it",
+        )
+        with (
+            StandIn.start() as snowflake,
+            LocalPostgres.start(place / "postgres") as server,
+        ):
+            load_visits(snowflake, source, DATABASE, SCHEMA, TABLE)
+            _say(console, "a PostgreSQL server of its own, from a wheel")
             name = f"demo_{int(time.time())}"
             server.create_database(name)
             dsn = server.dsn(name, over_socket=True)  # which needs no password to be shown
-            config = _write_config(place, source, dsn, rows)
+            os.environ[PASSWORD] = snowflake.password
+            config = _write_config(place, snowflake, dsn, rows)
             console.print(config.read_text(), style="dim", markup=False)
             _say(console, f"$ snowmelt migrate, and kill -9 when {KILL_AT:.0%} of it is done")
             _run_and_kill(config, dsn)
@@ -81,8 +94,17 @@ def _workplace(folder: Path | None) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _write_config(place: Path, source: Path, dsn: str, rows: int) -> Path:
+def _write_config(place: Path, snowflake: StandIn, dsn: str, rows: int) -> Path:
     document = {
+        "snowflake": {
+            "account": snowflake.account,
+            "user": snowflake.user,
+            "password": f"${{{PASSWORD}}}",
+            "host": snowflake.host,
+            "port": snowflake.port,
+            "protocol": "http",
+            "warehouse": "DEMO",
+        },
         "postgres": {"dsn": dsn},
         "parallel_threads": 2,
         "batch_size": max(rows // 60, 1_000),
@@ -90,7 +112,8 @@ def _write_config(place: Path, source: Path, dsn: str, rows: int) -> Path:
         "sources": [
             {
                 "source_name": "visits",
-                "connection": f"duckdb:///{source}",
+                "source_sf_database": DATABASE,
+                "source_sf_schema": SCHEMA,
                 "tables": [{"source": TABLE, "chunking_columns": [KEY]}],
             }
         ],

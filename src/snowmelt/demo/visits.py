@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from snowmelt.standin.server import StandIn, StandInColumn
+
 KEY = "Visit Updated Timestamp"
 PRIMARY_KEY = "Visit Id"
 
@@ -48,6 +50,45 @@ def write_visits_parquet(
     with _generator(rows, seed) as (connection, visits):
         connection.execute(f"COPY ({visits}) TO '{target}' (FORMAT parquet)")
     return path
+
+
+_SNOWFLAKE = {
+    "UUID": "VARCHAR(36)",
+    "VARCHAR": "VARCHAR(16777216)",
+    "BOOLEAN": "BOOLEAN",
+    "DATE": "DATE",
+    "TIME": "TIME(9)",
+    "TIMESTAMP": "TIMESTAMP_NTZ(9)",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_LTZ(9)",
+    "SMALLINT": "NUMBER(38,0)",
+    "INTEGER": "NUMBER(38,0)",
+    "BIGINT": "NUMBER(38,0)",
+    "FLOAT": "FLOAT",
+    "DOUBLE": "FLOAT",
+    "JSON": "VARIANT",
+    "BLOB": "BINARY(8388608)",
+}
+"""DuckDB's types of the table -> those that Snowflake would have for the same values."""
+
+
+def load_visits(
+    standin: StandIn, path: Path, database: str, schema: str, table: str = "FACT_VISITS"
+) -> None:
+    """Put the table of a DuckDB file into the stand-in, with Snowflake's types. 3M rows: 5 s."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        described = connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()
+    columns = [
+        StandInColumn(
+            name,
+            _SNOWFLAKE.get(type) or type.replace("DECIMAL", "NUMBER"),
+            nullable=null != "NO",
+        )
+        for name, type, null, *_ in described
+    ]
+    key = [name for name, _, _, key, *_ in described if key == "PRI"]
+    file = str(path).replace("'", "''")
+    query = f"ATTACH '{file}' AS visits (READ_ONLY); SELECT * FROM visits.main.{_quoted(table)}"
+    standin.create_table(database, schema, table, columns, query=query, primary_key=key)
 
 
 @contextmanager
