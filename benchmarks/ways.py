@@ -32,6 +32,8 @@ _MOVING: LiteralString = """
 """
 TABLE = TargetTable("", "public", "bench")
 TAG = Tag(UUID(int=0))
+_HEADER_BYTES = 19
+_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +103,28 @@ class Encoded:
         pieces = tuple(piece.data for batch in bench.stream() for piece in encoder.pieces(batch))
         return cls(header, pieces, encoder.trailer())
 
+    @classmethod
+    def loaded(cls, dsn: str) -> Encoded:
+        """What the server gives of the table that is loaded; its rows come one by one."""
+        statement = sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(ddl.identifier(TABLE))
+        with psycopg.connect(dsn) as connection, connection.cursor().copy(statement) as copy:
+            first, *rows, trailer = (bytes(row) for row in copy)
+        rows = [first[_HEADER_BYTES:], *rows]
+        pieces = [b"".join(rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS)]
+        return cls(first[:_HEADER_BYTES], tuple(pieces), trailer)
+
     @property
     def size(self) -> int:
         """Bytes."""
         return len(self.header) + sum(map(len, self.pieces)) + len(self.trailer)
 
 
-def raw_copy(bench: Bench, encoded: Encoded, connections: int) -> None:
+def raw_copy(dsn: str, encoded: Encoded, connections: int) -> None:
     """Binary COPY of bytes encoded beforehand: what PostgreSQL takes."""
     statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(ddl.identifier(TABLE))
 
     def send(pieces: Sequence[bytes]) -> None:
-        with psycopg.connect(bench.dsn) as connection:
+        with psycopg.connect(dsn) as connection:
             connection.execute("SET LOCAL synchronous_commit = off")
             with connection.cursor().copy(statement) as copy:
                 copy.write(encoded.header)
@@ -151,7 +163,12 @@ def snowmelt_run(
     path.write_text(json.dumps(document))
     with snowmelt.open(snowmelt.load_config(path)) as mover:
         mover.run(mover.plan()).raise_for_failures()
-    with psycopg.connect(bench.dsn) as connection:
+    return moving_seconds(bench.dsn)
+
+
+def moving_seconds(dsn: str) -> float:
+    """From the first claim to the last commit, by the ledger."""
+    with psycopg.connect(dsn) as connection:
         row = connection.execute(_MOVING).fetchone()
     assert row is not None
     return float(row[0])

@@ -20,6 +20,7 @@ from snowmelt.database import Database, server_of
 from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.identity import identity, table_facts, table_hash
+from snowmelt.matching import is_named, is_same, names_of, place_of
 from snowmelt.model import (
     LoadTable,
     Report,
@@ -31,10 +32,10 @@ from snowmelt.model import (
     Tag,
 )
 from snowmelt.observer import Observer, Silence
-from snowmelt.origin import open_source, tidy
+from snowmelt.origin import Origins
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.planner import Surroundings, plan_table, rows_refusals
-from snowmelt.ports import Executor, OpenSource, Source
+from snowmelt.ports import Executor, Source
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat
@@ -63,6 +64,7 @@ class Mover:
         self.config = config
         self.jobs = config.jobs()
         self._sources = {source.source_name: source for source in config.sources}
+        self._origins = Origins(config)
         self._heartbeats: list[Heartbeat] = []
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
@@ -81,7 +83,7 @@ class Mover:
 
     def plan(self, choice: Choice = Choice()) -> Plan:
         """What a run would do, without changing anything. Raises SnowmeltError for what can't be planned."""
-        known = sorted({name for job in self.jobs for name in _names(job)})
+        known = sorted({name for job in self.jobs for name in names_of(job)})
         for name in choice.restart:
             if name not in known:
                 raise unknown_name("table", name, known)
@@ -92,11 +94,11 @@ class Mover:
             open_sources: dict[str, Source] = {}
             for job in self.jobs:
                 if job.source_name not in open_sources:
-                    source = self._open_source(job.source_name)()
+                    source = self._origins.open(job.source_name)()
                     stack.callback(source.close)
                     open_sources[job.source_name] = source
                 around = self._surroundings(job, run_id, stored, choice)
-                if _named(job, choice.restart):
+                if is_named(job, choice.restart):
                     around = dataclasses.replace(around, resumes=None)
                 tables.append(plan_table(job, open_sources[job.source_name], around))
         return Plan(run_id or uuid4(), who, run_id is not None, tuple(tables), self.config.warnings)
@@ -141,7 +143,7 @@ class Mover:
             facts=facts,
             target=database.target.inspect(job.target),
             writers=tuple(writer for writer in writers if writer.run_id != run_id),
-            resumes=next((load for load in stored if _same(load, job)), None),
+            resumes=next((load for load in stored if is_same(load, job)), None),
             resume_hours=choice.max_age_hours or self.config.resume_max_age,
         )
 
@@ -176,6 +178,10 @@ class Mover:
                 (executor or Threads()).run(crew.work, threads)
         finally:
             ended = self._end(plan, stop)
+        if stop.reason == "aborted":
+            # A worker of this process may have asked its source for something after the abort had looked there.
+            for database in self._databases.values():
+                self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
         return _report(plan, ended, time.monotonic() - started, stop)
 
     def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:
@@ -200,6 +206,7 @@ class Mover:
 
         One run at a time, so that of two which planned the same empty table the second is refused here.
         """
+        forgotten: list[StoredLoad] = []
         with database.session.transaction(durable=True):
             database.runs.open(
                 plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
@@ -211,25 +218,29 @@ class Mover:
                 _log_decision(table)
                 if table.resumes is not None:
                     continue
-                mine = next((load for load in stored if _same(load, table.job)), None)
-                if mine is not None and not _named(table.job, choice.restart):
+                mine = next((load for load in stored if is_same(load, table.job)), None)
+                if mine is not None and not is_named(table.job, choice.restart):
                     continue  # another process of this run was first
                 if mine is not None:
                     database.loads.forget(plan.run_id, mine.table_id)
+                    forgotten.append(mine)
                 around = self._surroundings(table.job, plan.run_id, ())
                 if refusals := rows_refusals(around):
                     raise Refused(_refused([(table, refusal) for refusal in refusals]))
                 database.loads.add(plan.run_id, table)
+        for load in forgotten:
+            name = database.server.database
+            self._origins.tidy_quietly(Tag(plan.run_id, name, load.table_id), [load])
 
     def _enter(self, plan: Plan) -> list[TableWork]:
         """Reopen what had failed, create what is to be created, and hand out the work."""
         work = []
         for name, database in self._databases.items():
             loads = {
-                _place(load.source_name, load): load for load in database.loads.of(plan.run_id)
+                place_of(load.source_name, load): load for load in database.loads.of(plan.run_id)
             }
             mine = [table for table in plan.tables if table.job.target.database == name]
-            open_loads = [loads[_place(t.job.source_name, t.job)] for t in mine]
+            open_loads = [loads[place_of(t.job.source_name, t.job)] for t in mine]
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
                 if load.create and not load.completed:
@@ -248,7 +259,7 @@ class Mover:
             Tag(run_id, database, load.table_id),
             load.planned_rows,
         )
-        return TableWork(table, database, self._open_source(job.source_name))
+        return TableWork(table, database, self._origins.open(job.source_name))
 
     def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
         @contextmanager
@@ -292,7 +303,7 @@ class Mover:
             yield f"source {name}", _outcome(partial(self._try_source, name))
 
     def _try_source(self, name: str) -> None:
-        self._open_source(name)().close()
+        self._origins.open(name)().close()
 
     def status(self, run_id: UUID | None = None, limit: int = 20) -> tuple[RunStatus, ...]:
         """Runs as the ledgers have them, newest first; one run when it is named.
@@ -323,14 +334,8 @@ class Mover:
         ledgers = [database for database in self._databases.values() if database.has_ledger]
         aborted = [database.runs.abort(run_id) for database in ledgers]
         loads = [load for database in ledgers for load in database.loads.of(run_id)]
-        for name in self._sources:
-            mine = [load for load in loads if load.source_name == name and not load.completed]
-            if mine:
-                tidy(self._open_source(name), Tag(run_id), mine)
+        self._origins.tidy(Tag(run_id), loads)
         return any(aborted)
-
-    def _open_source(self, name: str) -> OpenSource:
-        return open_source(self.config, self._sources[name])
 
 
 def _report(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) -> Report:
@@ -359,24 +364,6 @@ def _statuses(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:
 def open_mover(config: Config) -> Mover:
     """A Mover over the config's sources and targets; use it in a `with` statement."""
     return Mover(config)
-
-
-def _place(source_name: str, of: StoredLoad | TableJob) -> tuple[str, ...]:
-    """What tells two tables of a run apart."""
-    return (source_name, of.source.database, of.source.schema, of.source.name, str(of.target))
-
-
-def _same(load: StoredLoad, job: TableJob) -> bool:
-    return _place(load.source_name, load) == _place(job.source_name, job)
-
-
-def _names(job: TableJob) -> set[str]:
-    """What the command line may call a table."""
-    return {job.source.name, job.target.name, str(job.target)}
-
-
-def _named(job: TableJob, names: Sequence[str]) -> bool:
-    return bool(_names(job) & set(names))
 
 
 def _log_decision(table: TablePlan) -> None:

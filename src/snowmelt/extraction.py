@@ -16,7 +16,6 @@ from snowmelt.model import (
     Extraction,
     LoadTable,
     Relation,
-    Snapshot,
     TableJob,
 )
 from snowmelt.ports import QuerySource, Replan, Source
@@ -83,7 +82,9 @@ def replan(table: LoadTable, source: Source) -> Replan:
     Raises SourceChanged when the snapshot is gone too.
     """
     key = day_key(table.job, table.columns)
-    if key is None or table.job.source.snapshot is Snapshot.NONE:
+    if (
+        key is None or table.planned_rows is None
+    ):  # nothing held the rows still: no day is comparable
         return Replan(_again)
     histogram = source.days(table.job.source, key, table.snapshot)
     strategy = DateRangeStrategy(table.job.batch_size)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from snowmelt.config import Config
-from snowmelt.model import Identity, TableJob
+from snowmelt.model import Identity, Snapshot, TableJob
 
 _TABLE_VERSION = "v1"
 """Raised when the same table is hashed in another way; older hashes then count as another table."""
@@ -50,6 +50,9 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
             "name": job.target.name,
         },
         "columns": list(columns),
+        "snapshot": None
+        if job.source.snapshot is Snapshot.TIME_TRAVEL
+        else job.source.snapshot.value,
         "keys": [{"column": key.column, "type": key.type and key.type.value} for key in job.keys],
         "uniqueness_columns": list(job.uniqueness_columns),
         "source_watermark": job.source_watermark,

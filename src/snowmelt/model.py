@@ -193,10 +193,10 @@ class Tag:
     chunk_id: int | None = None
 
     def __str__(self) -> str:
-        """The parts that are known; each label of a run or table begins with the run's or table's own."""
+        """The parts that are known, each ended: a label of a chunk begins with its table's and run's, and the
+        one of chunk 10 does not begin with that of chunk 1."""
         parts = (self.run_id, self.database, self.table_id, self.chunk_id)
-        known = "".join(f"/{part}" for part in parts if part is not None)
-        return f"snowmelt{known}" if self.chunk_id is not None else f"snowmelt{known}/"
+        return "snowmelt/" + "".join(f"{part}/" for part in parts if part is not None)
 
     def chunk(self, chunk_id: int) -> Tag:
         """The tag of one of the table's chunks."""
@@ -319,7 +319,8 @@ class TableStatus:
     in_progress_chunks: int
     failed_chunks: int
     retries: int
-    planned_rows: int
+    planned_rows: int | None
+    """None where nothing holds the source's rows still."""
     rows: int
     bytes: int
     floored: int = 0

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from snowmelt.config import Config
 from snowmelt.config.models import Snowflake, Source
-from snowmelt.errors import UsageError
-from snowmelt.model import StoredLoad, Tag
+from snowmelt.errors import SnowmeltError, UsageError
+from snowmelt.matching import is_same
+from snowmelt.model import SourceTable, StoredLoad, Tag
 from snowmelt.ports import OpenSource, QuerySource
 from snowmelt.ports import Source as OpenedSource
 from snowmelt.sources.duckdb import DuckDBSource
+
+_log = logging.getLogger(__name__)
+
+Snapshotted = tuple[SourceTable, Mapping[str, object]]
+"""A table, and the snapshot that it was planned with."""
+
+
+class Origins:
+    """The sources of a config by name."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._sources = {source.source_name: source for source in config.sources}
+
+    def open(self, name: str) -> OpenSource:
+        """What opens sessions of a source. Raises UsageError where its client is not installed."""
+        return open_source(self._config, self._sources[name])
+
+    def tidy(self, tag: Tag, loads: Sequence[StoredLoad]) -> None:
+        """End at their sources what tables of a run have left there. Raises the first error that there was."""
+        jobs = self._config.jobs()
+        for name, source in self._sources.items():
+            mine = [load for load in loads if load.source_name == name]
+            if mine and source.connection is None:  # nothing is left behind in files
+                # As the config has them, where it has them still: with the warehouse that may be asked.
+                known = {load.table_id: job for load in mine for job in jobs if is_same(load, job)}
+                tables = [
+                    (
+                        known[load.table_id].source if load.table_id in known else load.source,
+                        load.snapshot,
+                    )
+                    for load in mine
+                ]
+                tidy(self.open(name), tag, tables)
+
+    def tidy_quietly(self, tag: Tag, loads: Sequence[StoredLoad]) -> None:
+        """The same where something else is the matter in hand."""
+        try:
+            self.tidy(tag, loads)
+        except SnowmeltError as error:
+            _log.warning("the source was not tidied up: %s", error, extra={"action": "tidy_failed"})
 
 
 def open_source(config: Config, source: Source) -> OpenSource:
@@ -67,11 +111,23 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def tidy(open: OpenSource, tag: Tag, loads: Iterable[StoredLoad]) -> None:
-    """End the queries of a run, and drop what was made for the snapshots of its tables."""
+def tidy(open: OpenSource, tag: Tag, tables: Iterable[Snapshotted]) -> None:
+    """End the queries with the tag, and drop what was made for the snapshots of the tables, as far as it goes.
+
+    Raises the first of the errors that there were.
+    """
+    errors = []
     with closing(open()) as source:
         if not isinstance(source, QuerySource):
             return
-        for load in loads:
-            source.cancel(load.source, tag)
-            source.release(load.source, load.snapshot)
+        for table, snapshot in tables:
+            for act in (
+                partial(source.cancel, table, tag),
+                partial(source.release, table, snapshot),
+            ):
+                try:
+                    act()
+                except SnowmeltError as error:
+                    errors.append(error)
+    if errors:
+        raise errors[0]

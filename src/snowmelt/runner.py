@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import PurePath
 
-from snowmelt.chunks import QueryOnce
+from snowmelt.chunks import QueryOnce, ResultBatches
 from snowmelt.errors import (
     ClaimLost,
     FatalError,
@@ -30,8 +32,9 @@ from snowmelt.worker import move
 
 _log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 5.0
-"""Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile."""
+BEAT_SECONDS = 0.5
+"""Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
+memory, for the next heartbeat."""
 POLL_SECONDS = 0.5
 """Between two looks for a chunk when all that is left is in other hands or waits out a backoff."""
 
@@ -144,13 +147,19 @@ class Crew:
                 self._expand(hands, work, claim, source)
                 return
             outcome = move(
-                claim, work.table, source, hands.target, self._moving(hands.claims, work.table)
+                claim,
+                work.table,
+                source,
+                hands.target,
+                self._moving(hands.claims, work.table),
+                _signs_of_life(hands.claims, claim),
             )
         except ClaimLost:
             hands.claims.drop(claim)
-        except ResultGone as error:
-            self._begin_again(kit, hands, work, claim, error)
         except RetriableError as error:
+            if isinstance(error, ResultGone) and isinstance(claim.chunk.range, ResultBatches):
+                self._begin_again(kit, hands, work, claim, error)
+                return
             self._retry(hands, work, claim, error)
         except RunError as error:
             hands.claims.settle(claim, str(error), 0)
@@ -158,9 +167,9 @@ class Crew:
         except SnowmeltError as error:
             self._fail(hands, work, claim, error)
         except Exception as error:  # noqa: BLE001
-            # Not foreseen, so not known to be harmless: the table stops, and the traceback is logged.
-            _log.exception("unforeseen error", extra={"action": "unforeseen"})
-            self._fail(hands, work, claim, TableError(f"{type(error).__name__}: {error}"))
+            # Not foreseen, so not known to be harmless: the table stops. What it says may be a secret.
+            _log.debug("unforeseen error", extra={"action": "unforeseen"}, exc_info=True)
+            self._fail(hands, work, claim, _unforeseen(error))
         else:
             hands.claims.drop(claim)
             self._observer.completed(work.table, claim, outcome)
@@ -188,23 +197,27 @@ class Crew:
         self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim, gone: ResultGone
     ) -> None:
         """Plan the table's chunks again: the result that they are parts of is kept no more."""
-        if hands.claims.settle(claim, str(gone), 0) is not Settled.CLOSED:
+        tried, found = (work.table.job.target, _TRIED), (work.table.job.target, _FOUND_GONE)
+        self._errors[tried] += 1
+        pause = backoff_seconds(self._errors[tried], self._random)
+        if hands.claims.settle(claim, str(gone), pause) is not Settled.CLOSED:
             return
         self._observer.gave_up(work.table, claim, gone)
-        place = (work.table.job.target, _RESULT)
-        self._errors[place] += 1
         try:
-            if self._errors[place] > work.table.job.max_retry_attempts:
+            if self._errors[found] >= max(work.table.job.max_retry_attempts, 1):
                 raise TableError(
-                    f"the result of the table's query was gone {self._errors[place]} times",
+                    f"the result of the table's query was gone {self._errors[found] + 1} times",
                     remedy="load the table with extraction: query_per_chunk",
                 )
             again = replan(work.table, kit.source(work))
             done = hands.loads.replan(work.table.table_id, gone.query_id, again)
             if done is not None:
+                self._errors[found] += 1
+                self._errors[tried] = 0
                 self._observer.replanned(work.table, done)
         except RetriableError as error:
-            _log.warning(str(error), extra={"action": "replan_retry"})
+            # Such as a reader that holds the target: what was to be done again is still to be done.
+            _log.warning("%s: %s", work.table.job.target, error, extra={"action": "replan_retry"})
         except RunError:
             raise
         except SnowmeltError as error:
@@ -288,8 +301,17 @@ class Crew:
             )
 
 
-_RESULT = -1
-"""Where the attempts of a table's query are counted; no chunk has this number."""
+_TRIED, _FOUND_GONE = -1, -2
+"""Where it is counted how often a table was to be planned again, and how often it was; no chunk has these
+numbers."""
+
+
+def _unforeseen(error: Exception) -> TableError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return TableError(
+        f"{type(error).__name__} in {PurePath(frame.filename).name}, line {frame.lineno}, was not foreseen",
+        remedy="run again with --debug to see it whole, and report it",
+    )
 
 
 def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from snowmelt.ahead import read_ahead
 from snowmelt.errors import CountMismatch
@@ -18,27 +19,39 @@ OnBytes = Callable[[Claim, int, int], None]
 
 
 def move(
-    claim: Claim, table: LoadTable, source: Source, target: Target, on_bytes: OnBytes
+    claim: Claim,
+    table: LoadTable,
+    source: Source,
+    target: Target,
+    on_bytes: OnBytes,
+    waiting: AbstractContextManager[None] | None = None,
 ) -> Outcome:
     """Read the claimed chunk and commit its rows together with the record that it is done.
+
+    `waiting` is entered while the source gets the rows ready, when no bytes move.
 
     Raises ClaimLost, RetriableError or a FatalError; then nothing of this attempt is in the target, except
     after ConnectionLost from the commit itself, where only the ledger knows.
     """
     started = time.monotonic()
     rows = wire = 0
-    with target.load(claim, table) as load:
-        tag = table.tag.chunk(claim.chunk.id)
-        with source.read(
-            table.job.source, claim.chunk, table.columns, table.snapshot, tag
-        ) as reading:
-            encoded = (piece for batch in reading for piece in load.encode(batch))
-            with read_ahead(encoded, PIECES_AHEAD) as pieces:
-                for piece in pieces:
-                    load.send(piece)
-                    rows += piece.rows
-                    wire += len(piece.data)
-                    on_bytes(claim, piece.rows, len(piece.data))
+    tag = table.tag.chunk(claim.chunk.id)
+    # The source first: a transaction of the target that is open while a query runs holds back its vacuum.
+    with ExitStack() as stack:
+        from_source = stack.enter_context(ExitStack())
+        with waiting or nullcontext():
+            reading = from_source.enter_context(
+                source.read(table.job.source, claim.chunk, table.columns, table.snapshot, tag)
+            )
+        load = stack.enter_context(target.load(claim, table))
+        encoded = (piece for batch in reading for piece in load.encode(batch))
+        with read_ahead(encoded, PIECES_AHEAD) as pieces:
+            for piece in pieces:
+                load.send(piece)
+                rows += piece.rows
+                wire += len(piece.data)
+                on_bytes(claim, piece.rows, len(piece.data))
+        from_source.close()  # it may have a last word on its snapshot
         planned = claim.chunk.planned_rows
         if planned is not None and rows != planned:
             raise CountMismatch(

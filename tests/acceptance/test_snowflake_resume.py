@@ -229,6 +229,61 @@ def test_queries_of_a_killed_worker_are_cancelled(
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
 
 
+def test_a_query_that_takes_longer_than_a_stall_is_waited_for(
+    standin: StandIn, database: Database, tmp_path: Path
+) -> None:
+    """No bytes move while it runs, and that is no sign of a hung worker."""
+    config = snowflake_config(
+        tmp_path, database, standin, {**BY_DAY, "batch_size": 10_000}, stall_seconds=2
+    )
+    standin.faults(Faults(query_latency_seconds=9, slow_match='^SELECT "id"'))
+
+    ended = snowmelt(config, "migrate")
+
+    assert ended.returncode == 0, ended.stderr
+    assert database.value("SELECT max(attempts) FROM migration_status.chunk") == 1
+    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
+
+
+def test_a_reader_of_the_target_only_delays_planning_again(
+    standin: StandIn, database: Database, tmp_path: Path
+) -> None:
+    config = snowflake_config(
+        tmp_path, database, standin, {**PLAIN, "extraction": "one_query"}, parallel_threads=2
+    )
+    _killed_in_the_middle(config, database, 4)
+    standin.forget_results()
+    with database.connect() as reader:
+        reader.execute("BEGIN")
+        reader.execute(f'SELECT count(*) FROM "{TABLE}"')
+        with Background(config, "migrate") as run:
+            run.says("another session holds the target")
+            run.says("another session holds the target")
+            reader.execute("COMMIT")
+            ended = run.end()
+
+    assert ended.code == 0, ended.err
+    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
+
+
+def test_a_result_that_is_gone_with_its_urls_is_asked_again_for_a_chunk(
+    standin: StandIn, database: Database, tmp_path: Path
+) -> None:
+    """With a query per chunk nothing is planned again: the chunk's query is."""
+    config = snowflake_config(tmp_path, database, standin, BY_DAY, parallel_threads=2)
+    create_target(database, TABLE)
+    with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
+        gate.holds(2)
+        standin.forget_results()
+        standin.expire_urls()
+        gate.open()
+        ended = run.end()
+
+    assert ended.code == 0, ended.err
+    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
+    assert database.value("SELECT replanned FROM migration_status.load") == []
+
+
 def test_an_abort_cancels_what_a_killed_worker_left(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
@@ -284,6 +339,7 @@ def test_sessions_are_kept_and_warehouses_are_used(
     stats = standin.stats()
     assert stats.logins == 3  # the planner's and each worker's
     assert _asked_for_rows(standin) == 14
+    assert sum(text.startswith("USE ") for text in stats.statements) <= 2 * 3
     assert 'USE WAREHOUSE "BIG"' in stats.statements
     tags = [tag for tag in stats.tags if tag.startswith("snowmelt/")]
     run_id = database.value("SELECT run_id FROM migration_status.run")

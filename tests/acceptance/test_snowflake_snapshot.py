@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from snowmelt.standin.faults import Faults
 from snowmelt.standin.server import StandIn
 from tests.acceptance.processes import (
     FAILED,
@@ -128,6 +129,88 @@ def test_history_that_is_lost_in_the_middle(
     assert database.value(f'SELECT count(*) FROM "{TABLE}"') == ROWS // 2
 
 
+def test_a_clone_outlives_its_table(standin: StandIn, database: Database, tmp_path: Path) -> None:
+    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
+    config = snowflake_config(
+        tmp_path,
+        database,
+        standin,
+        {**BY_DAY, "parallel_threads": 1},
+        account={"clone_schema": f"{DATABASE}.CLONES"},
+        snapshot="clone",
+    )
+    create_target(database, TABLE)
+    with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
+        gate.holds(1)
+        standin.execute(f"DROP TABLE {NAME}")
+        gate.open()
+        ended = run.end()
+
+    assert ended.code == 0, ended.err
+    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
+
+
+def test_a_table_that_is_loaded_anew_leaves_no_clone_of_before(
+    standin: StandIn, database: Database, tmp_path: Path
+) -> None:
+    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
+    config = snowflake_config(
+        tmp_path,
+        database,
+        standin,
+        BY_DAY,
+        account={"clone_schema": f"{DATABASE}.CLONES"},
+        snapshot="clone",
+    )
+    create_target(database, TABLE)
+    with Gate.before(database, TABLE) as gate, Background(config, "migrate"):
+        gate.holds(4)
+    database.execute(f'TRUNCATE "{TABLE}"')
+
+    ended = snowmelt(config, "migrate", "--restart-table", TABLE)
+
+    assert ended.returncode == 0, ended.stderr
+    assert (
+        standin.execute(
+            f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
+        )
+        == []
+    )
+
+
+def test_a_clone_that_is_made_while_its_run_is_aborted_does_not_stay(
+    standin: StandIn, database: Database, tmp_path: Path
+) -> None:
+    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
+    config = snowflake_config(
+        tmp_path,
+        database,
+        standin,
+        BY_DAY,
+        account={"clone_schema": f"{DATABASE}.CLONES"},
+        snapshot="clone",
+    )
+    standin.faults(Faults(query_latency_seconds=4, slow_match="^CREATE TRANSIENT TABLE"))
+    with Background(config, "migrate") as run:
+        wait_until(
+            lambda: any(text.startswith("CREATE TRANSIENT") for text in standin.stats().statements),
+            "a clone that is being made",
+        )
+        run_id = str(database.value("SELECT run_id FROM migration_status.run"))
+        aborted = snowmelt(config, "abort", run_id)
+        ended = run.end()
+    standin.faults()
+
+    assert aborted.returncode == 0, aborted.stderr
+    assert ended.code == FAILED
+    assert (
+        standin.execute(
+            f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
+        )
+        == []
+    )
+
+
 def test_an_aborted_run_leaves_no_clone_and_no_query(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
@@ -229,6 +312,7 @@ def test_without_a_snapshot_the_plan_says_so(
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
     assert not any("AT (TIMESTAMP" in text for text in standin.stats().statements)
     assert database.value("SELECT planned_rows FROM migration_status.load") is None
+    assert json.loads(ended.stdout)["tables"][0]["planned_rows"] is None
 
 
 def test_the_plan_tells_of_retention_and_policies(
@@ -254,7 +338,7 @@ def test_a_view_is_read_at_one_moment(standin: StandIn, database: Database, tmp_
     config = snowflake_config(tmp_path, database, standin, table)
     create_target(database, "late")
     with Gate.before(database, "late") as gate, Background(config, "migrate") as run:
-        gate.holds(2)
+        gate.holds(3)
         standin.execute(CHANGES[0])
         gate.open()
         ended = run.end()

@@ -233,6 +233,58 @@ def test_with_no_day_whole_or_without_a_key_all_is_read_again(desk: Desk) -> Non
         assert desk.replan(key=key) is None
 
 
+def test_rows_without_a_key_may_be_all_that_is_whole(desk: Desk) -> None:
+    desk.expand([2, 3, 17])
+    _loaded(desk, {100, 101}, {0, 4, 8})
+
+    desk.replan()
+
+    assert desk.numbers() == [100, 101]
+    assert desk.sums()[0] == 2
+
+
+def test_keys_before_the_calendar_do_not_stop_it(desk: Desk) -> None:
+    desk.expand([1, 21])
+    _loaded(desk, {0})
+    desk.database.execute("UPDATE t SET k = '0044-03-15 BC'")
+
+    desk.replan()
+
+    assert desk.numbers() == []
+
+
+def test_a_target_that_a_foreign_key_refers_to_is_emptied(desk: Desk) -> None:
+    desk.database.execute("ALTER TABLE t ADD UNIQUE (n)")
+    desk.database.execute("CREATE TABLE other (n integer REFERENCES t (n))")
+    desk.expand([2, 20])
+    _loaded(desk, {0, 1})
+
+    desk.replan(key=False)
+
+    assert desk.numbers() == []
+
+
+def test_a_run_that_was_aborted_removes_nothing(desk: Desk) -> None:
+    """Its target may be another run's by now."""
+    desk.expand([4, 18])
+    _loaded(desk, {0, 1, 2, 3})
+    run_id = desk.database.value("SELECT run_id FROM migration_status.run")
+    assert PostgresRuns(desk.session()).abort(run_id)
+
+    for key in (True, False):
+        assert desk.replan(key=key) is None
+    assert desk.numbers() == [0, 1, 2, 3]
+
+
+def test_a_table_that_failed_removes_nothing(desk: Desk) -> None:
+    desk.expand([4, 18])
+    _loaded(desk, {0, 1, 2, 3})
+    desk.loads.fail(desk.table_id, "something else")
+
+    assert desk.replan(key=False) is None
+    assert desk.numbers() == [0, 1, 2, 3]
+
+
 def test_other_rows_in_the_target_stop_it(desk: Desk) -> None:
     desk.expand([4, 18])
     _loaded(desk, {0, 1, 2, 3})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snowflake.connector import errors as sf
+from snowflake.connector.vendored import requests
+from snowflake.connector.vendored.urllib3.exceptions import ProtocolError
 
 from snowmelt.errors import (
     ConnectionLost,
@@ -20,7 +23,7 @@ from snowmelt.errors import (
     SourceChanged,
     TableError,
 )
-from snowmelt.model import Column, Snapshot
+from snowmelt.model import Column, Snapshot, Tag
 from snowmelt.sources.snowflake.columns import Described, Observed, fitted, notes, plain
 from snowmelt.sources.snowflake.failures import translate
 from snowmelt.sources.snowflake.results import planned
@@ -163,11 +166,36 @@ def test_an_error_is_known_by_its_number(error: sf.Error, kind: type[SnowmeltErr
     assert known.sqlstate == error.sqlstate
 
 
+def test_the_tag_of_a_chunk_begins_no_other_chunks() -> None:
+    table = Tag(UUID(int=1), "db", 3)
+    assert str(table.chunk(10)).startswith(str(table))
+    assert str(table).startswith(str(Tag(UUID(int=1))))
+    assert not str(table.chunk(10)).startswith(str(table.chunk(1)))
+    assert not str(Tag(UUID(int=1), "db", 33)).startswith(str(table))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        requests.exceptions.ConnectionError,
+        requests.exceptions.ChunkedEncodingError,
+        ProtocolError,
+        TimeoutError,
+    ],
+)
+def test_a_network_that_fails_passes_and_its_words_are_left_out(kind: type[Exception]) -> None:
+    known = translate(kind("Max retries exceeded with url: /chunk/9?sig=secret"))
+    assert isinstance(known, ConnectionLost)
+    assert "secret" not in str(known)
+
+
 def test_a_url_in_a_message_is_left_out() -> None:
     url = "https://bucket.s3.amazonaws.com/results/1?Signature=secret"
     known = translate(sf.InterfaceError(msg=f"404 Client Error for url: {url}", errno=252005))
     assert "secret" not in str(known)
     assert "://" not in str(known)
+    relative = sf.OperationalError(msg="failed with url: /chunk/9?sig=secret", errno=250003)
+    assert "secret" not in str(translate(relative))
 
 
 ARRIVES = [

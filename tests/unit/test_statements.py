@@ -122,7 +122,6 @@ def test_what_is_asked_of_a_table_and_made_of_it(
         (statements.policies(source, table, "VIEW"), place[:1]),
         (statements.clone(copy, table, statements.at(moment)), (*place, *clone)),
         (statements.drop(copy), clone),
-        (statements.use_warehouse(place[0]), place[:1]),
         (statements.primary_key(table), place),
     ):
         assert set(mentions) <= identifiers(parsed(statement)), statement
@@ -167,6 +166,22 @@ def test_every_statement_is_looked_at_here() -> None:
 )
 def test_bounds_have_their_types(bound: Bound, text: str) -> None:
     assert statements.bound_literal(bound) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("migration_wh", '"MIGRATION_WH"'),
+        ("Wh$2", '"WH$2"'),
+        ('"Mixed Case"', '"Mixed Case"'),
+        ("a b", '"a b"'),
+        ('x"y', '"x""y"'),
+    ],
+)
+def test_a_warehouse_is_named_as_in_a_login(name: str, said: str) -> None:
+    statement = statements.use_warehouse(name)
+    assert statement == f"USE WAREHOUSE {said}"
+    assert isinstance(parsed(statement), exp.Use)
 
 
 def test_conditions() -> None:

@@ -28,7 +28,7 @@ class Gauge:
     """One table's progress as this process sees it. `base` is what earlier runs had committed."""
 
     name: str
-    planned_rows: int
+    planned_rows: int | None
     chunks: int
     base_rows: int
     completed_chunks: int
@@ -53,7 +53,7 @@ class Gauge:
     def seconds_left(self) -> float | None:
         """By the mean speed of this process so far; None before anything moved."""
         moved = self.done_rows - self.base_rows
-        if not moved or self.state in ("completed", "failed"):
+        if not moved or self.planned_rows is None or self.state in ("completed", "failed"):
             return None
         return max(self.planned_rows - self.done_rows, 0) / (moved / self.seconds)
 
@@ -173,7 +173,9 @@ def line(gauge: Gauge) -> str:
     left = gauge.seconds_left
     parts = [
         f"{gauge.name}: {gauge.state}",
-        f"{gauge.done_rows:,} of {gauge.planned_rows:,} rows",
+        f"{gauge.done_rows:,} rows"
+        if gauge.planned_rows is None
+        else f"{gauge.done_rows:,} of {gauge.planned_rows:,} rows",
         f"{gauge.completed_chunks:,} of {gauge.chunks:,} chunks",
         _speed(gauge),
         f"{_duration(left)} left" if left is not None else "",
@@ -186,7 +188,7 @@ def bars(gauges: Gauges) -> Table:
     """The gauges as a table of bars."""
     grid = Table.grid(padding=(0, 2))
     for gauge in gauges.snapshot():
-        share = gauge.done_rows / gauge.planned_rows if gauge.planned_rows else 1.0
+        share = _share(gauge)
         left = gauge.seconds_left
         colour = {"completed": "green", "failed": "red"}.get(gauge.state, "cyan")
         grid.add_row(
@@ -200,6 +202,13 @@ def bars(gauges: Gauges) -> Table:
             Text(f"{gauge.retries:,} retries" if gauge.retries else "", style="yellow"),
         )
     return grid
+
+
+def _share(gauge: Gauge) -> float:
+    """Of the rows; of the chunks where the rows were not counted."""
+    if gauge.planned_rows is None:
+        return gauge.completed_chunks / max(gauge.chunks, 1)
+    return gauge.done_rows / gauge.planned_rows if gauge.planned_rows else 1.0
 
 
 def _speed(gauge: Gauge) -> str:

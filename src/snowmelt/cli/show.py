@@ -100,7 +100,7 @@ def _tables(console: Console, tables: Sequence[TableStatus]) -> None:
             Text(table.state.value, style=_COLOURS.get(table.state, "")),
             f"{table.completed_chunks:,}/{table.chunks:,}",
             f"{table.rows:,}",
-            f"{table.planned_rows:,}",
+            "" if table.planned_rows is None else f"{table.planned_rows:,}",
             f"{table.bytes / 1e6:,.1f}",
             f"{table.retries:,}",
         )

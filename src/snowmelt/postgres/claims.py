@@ -78,8 +78,10 @@ class PostgresClaims:
     def claim(self, table_id: int) -> Claim | None:
         """Own the next open chunk, or one whose owner is gone.
 
-        The latter comes first every EXPIRED_FIRST_SECONDS, and when nothing is open: what its owner left running
-        at the source costs money for as long as nobody takes the chunk over. One claim of a process at a time: the tokens that it works on must be known while the ledger is asked
+        The latter comes first every EXPIRED_FIRST_SECONDS, and when nothing is open: what its owner left
+        running at the source costs money for as long as nobody takes the chunk over.
+
+        One claim of a process at a time: the tokens that it works on must be known while the ledger is asked
         for claims that nobody works on.
         """
         token = uuid4()

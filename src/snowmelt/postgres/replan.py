@@ -26,6 +26,10 @@ _DAYS: dict[KeyKind, LiteralString] = {
     "timestamp": "{}::date",
     "instant": "({} AT TIME ZONE 'UTC')::date",
 }
+_CLAMPED: LiteralString = (
+    "CASE WHEN {key} IS NULL THEN NULL ELSE greatest(least({day}, '9999-12-31'), '0001-01-01') END"
+)
+"""Days as Python has them, as the source's histogram counts them too; least() alone passes over NULL."""
 
 
 def replan_chunks(
@@ -134,19 +138,33 @@ def _days(
 
 
 def _day(column: str, kind: KeyKind) -> sql.Composed:
-    return sql.SQL(_DAYS[kind]).format(sql.Identifier(column))
+    key = sql.Identifier(column)
+    return sql.SQL(_CLAMPED).format(key=key, day=sql.SQL(_DAYS[kind]).format(key))
 
 
 def _remove(
     connection: psycopg.Connection, target: TargetTable, replan: Replan, kept: Loaded
 ) -> None:
+    table = identifier(target)
     if not (kept and replan.key):
-        truncate: LiteralString = "TRUNCATE {}"
-        connection.execute(sql.SQL(truncate).format(identifier(target)))
+        _empty(connection, table)
         return
     column, kind = replan.key
-    delete: LiteralString = "DELETE FROM {table} WHERE NOT coalesce({day} = ANY (%s), %s)"
-    connection.execute(
-        sql.SQL(delete).format(table=identifier(target), day=_day(column, kind)),
-        [sorted(kept.days), kept.nulls],
+    delete: LiteralString = (
+        "DELETE FROM {table} "
+        "WHERE NOT CASE WHEN {key} IS NULL THEN %s ELSE {day} = ANY (%s::date[]) END"
     )
+    connection.execute(
+        sql.SQL(delete).format(table=table, key=sql.Identifier(column), day=_day(column, kind)),
+        [kept.nulls, sorted(kept.days)],
+    )
+
+
+def _empty(connection: psycopg.Connection, table: sql.Identifier) -> None:
+    truncate: LiteralString = "TRUNCATE {}"
+    delete: LiteralString = "DELETE FROM {}"
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL(truncate).format(table))
+    except pg.FeatureNotSupported:  # a foreign key of another table refers to it
+        connection.execute(sql.SQL(delete).format(table))

@@ -162,9 +162,14 @@ SELECT %(table_id)s,
 FROM jsonb_array_elements(%(chunks)s) WITH ORDINALITY AS new(chunk, place)
 
 -- name: has_open_batches
-SELECT EXISTS (SELECT 1 FROM migration_status.chunk
-               WHERE table_id = %(table_id)s AND completed_at IS NULL AND range ->> 'query_id' = %(query_id)s)
-           AS stands
+-- An abort ends the run by an UPDATE of the same row: it is seen here, or waits.
+SELECT r.ending IS DISTINCT FROM 'aborted' AND l.failed_at IS NULL AND l.completed_at IS NULL
+       AND EXISTS (SELECT 1 FROM migration_status.chunk
+                   WHERE table_id = %(table_id)s AND completed_at IS NULL
+                     AND range ->> 'query_id' = %(query_id)s) AS stands
+FROM migration_status.load l JOIN migration_status.run r USING (run_id)
+WHERE l.table_id = %(table_id)s
+FOR SHARE OF r
 
 -- name: remove_chunks
 WITH removed AS (DELETE FROM migration_status.chunk WHERE table_id = %(table_id)s RETURNING *)
@@ -299,7 +304,7 @@ SELECT table_id, source_name, concat_ws('.', nullif(source_database, ''), nullif
            AS source,
        target_schema || '.' || target_table AS target,
        status, total_chunks, completed_chunks, in_progress_chunks, failed_chunks, retries,
-       coalesce(planned_rows, 0) AS planned_rows, total_rows_copied, bytes,
+       planned_rows, total_rows_copied, bytes,
        -- A ledger of an older release, which only `migrate` upgrades, does not have it.
        coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored, started_at, completed_at,
        error_message

@@ -55,6 +55,7 @@ class Control:
             tuple(document["primary_key"]),
             document["retention_days"],
             document["transient"],
+            created=0,  # as if it had been there all along
         )
         rows = pa.ipc.open_stream(stream).read_all() if stream else None
         try:

@@ -112,5 +112,7 @@ class Catalogue:
 
     def _rows(self, statement: str) -> list[Row]:
         return self._session.rows(
-            statement, warehouse=self._table.warehouse, table=str(self._table)
+            statement,
+            warehouse=self._table.warehouse or self._session.warehouse,
+            table=str(self._table),
         )

@@ -5,12 +5,15 @@ Numbers of the server: https://docs.snowflake.com/en/user-guide/query-errors; of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
 from snowflake.connector import errors as sf
+from snowflake.connector.vendored import requests
+from snowflake.connector.vendored.urllib3.exceptions import HTTPError
 
 from snowmelt.errors import (
     ConnectionLost,
@@ -90,11 +93,20 @@ _BY_NUMBER = {
 }
 
 
-def translate(error: sf.Error) -> SnowmeltError:
+NETWORK_ERRORS = (sf.Error, requests.exceptions.RequestException, HTTPError, OSError)
+"""What a call of the connector may raise: its own errors, and those of the libraries below, as they are, when its
+tries of a download are over."""
+
+
+def translate(error: Exception) -> SnowmeltError:
     """The error a caller acts on. What is not known is fatal for its table: unknown means stop.
 
     The message of a failed download may quote its URL, which is as good as a password: it is left out.
     """
+    if not isinstance(error, sf.Error):
+        return ConnectionLost(
+            UNREACHABLE.what.format(text=type(error).__name__), remedy=UNREACHABLE.remedy
+        )
     meaning = _meaning(error)
     what = meaning.what.format(text=_text(error))
     return meaning.kind(what, remedy=meaning.remedy, sqlstate=error.sqlstate)
@@ -118,10 +130,15 @@ def _passes(error: sf.Error, number: int) -> bool:
     return client and not isinstance(error, sf.ProgrammingError)
 
 
+_URL = re.compile(r"://|\burl\b|/\S*\?\S*=", re.IGNORECASE)
+
+
 def _text(error: sf.Error) -> str:
     text = str(error.raw_msg or error.msg or type(error).__name__).strip()
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())
-    return line if "://" not in line else f"{type(error).__name__} {error.errno}"
+    if not isinstance(error, sf.ProgrammingError) and _URL.search(line):
+        return f"{type(error).__name__} {error.errno}"
+    return line
 
 
 @contextmanager
@@ -134,6 +151,8 @@ def translated(table: str | None = None) -> Iterator[None]:
         yield
     except sf.Error as error:
         raise translate(error).located(table=table) from error
+    except NETWORK_ERRORS as error:
+        raise translate(error).located(table=table) from None
     except pa.ArrowException as error:
         raise TableError(
             f"a result can't be read: {str(error).strip().splitlines()[0]}", table=table

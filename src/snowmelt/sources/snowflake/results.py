@@ -15,14 +15,19 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from snowflake.connector import errors as sf
 from snowflake.connector.cursor import SnowflakeCursor
 from snowflake.connector.result_batch import ArrowResultBatch, ResultBatch
 
 from snowmelt.ahead import read_ahead
-from snowmelt.errors import ConnectionLost, RetriableError, SourceChanged, TableError
+from snowmelt.errors import (
+    ConnectionLost,
+    RetriableError,
+    SnowmeltError,
+    SourceChanged,
+    TableError,
+)
 from snowmelt.model import Column, Reading
-from snowmelt.sources.snowflake.failures import translate
+from snowmelt.sources.snowflake.failures import NETWORK_ERRORS, translate
 from snowmelt.sources.snowflake.login import FORBIDDEN
 from snowmelt.sources.snowflake.statements import watched
 
@@ -40,15 +45,10 @@ ROWS_AT_ONCE = 65_536
 
 @dataclass(slots=True)
 class Result:
-    """The batches of one query's result from `first` on, and how to ask for their URLs anew.
-
-    `rows` are the rows that each batch must have.
-    """
+    """One query's result as the server keeps it, and how to ask for its URLs anew. For one thread at a time."""
 
     cursor: SnowflakeCursor
     refresh: Callable[[], SnowflakeCursor]
-    rows: tuple[int, ...]
-    first: int = 0
     batches: list[ResultBatch] = field(init=False)
     asked_at: float = field(init=False)
 
@@ -58,6 +58,15 @@ class Result:
     def _take(self, cursor: SnowflakeCursor) -> None:
         self.cursor, self.batches, self.asked_at = cursor, batches_of(cursor), time.monotonic()
 
+    @property
+    def query_id(self) -> str:
+        return str(self.cursor.sfqid)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows declared for each batch."""
+        return tuple(batch.rowcount for batch in self.batches)
+
     def batch(self, number: int) -> ResultBatch:
         """A batch with a URL that is still good as far as its age tells. Raises SourceChanged if the result has
         not as many batches as it had."""
@@ -65,7 +74,7 @@ class Result:
             self.renew()
         if number >= len(self.batches):
             raise SourceChanged(
-                f"the result of query {self.cursor.sfqid} has {len(self.batches)} batches, "
+                f"the result of query {self.query_id} has {len(self.batches)} batches, "
                 f"and number {number} is expected",
                 remedy="load the table anew with --restart-table",
             )
@@ -77,23 +86,24 @@ class Result:
 
 
 def batches_of(cursor: SnowflakeCursor) -> list[ResultBatch]:
-    """The result's batches in order. Raises TableError if they don't add up to the rows of the query."""
+    """The result's batches in order. Raises RetriableError if they don't add up to the rows of the query."""
     batches = list(cursor.get_result_batches() or [])
     declared = sum(batch.rowcount for batch in batches)
     if cursor.rowcount is None or declared != cursor.rowcount:
         raise RetriableError(
-            f"the batches of query {cursor.sfqid} have {declared:,} rows, the query {cursor.rowcount:,}"
+            f"the batches of query {cursor.sfqid} have {declared:,} rows, the query {cursor.rowcount}"
         )
     return batches
 
 
 @contextmanager
-def reading(result: Result, columns: Sequence[Column], table: str) -> Iterator[Reading]:
-    """The rows of the result's batches as record batches of the planned types, and what was cut off of them."""
+def reading(
+    result: Result, first: int, rows: Sequence[int], columns: Sequence[Column], table: str
+) -> Iterator[Reading]:
+    """The result's batches from `first` on, which must have so many `rows` each, as record batches of the planned
+    types, and what was cut off of their values."""
     tables = (
-        _download(result, result.first + place, rows, table)
-        for place, rows in enumerate(result.rows)
-        if rows
+        _download(result, first + place, count, table) for place, count in enumerate(rows) if count
     )
     with read_ahead(tables, BATCHES_AHEAD) as downloaded:
         read = Reading(iter(()))
@@ -124,22 +134,22 @@ def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
     """One batch, with fresh URLs if its own has expired. Raises RetriableError if it is not whole."""
     try:
         return _table(result, number, rows)
-    except sf.Error as error:
-        if error.errno not in FORBIDDEN:
+    except NETWORK_ERRORS as error:
+        if getattr(error, "errno", None) not in FORBIDDEN:
             raise _located(error, number, table) from None
     _log.info("asking for fresh URLs", extra={"action": "urls_expired", "batch": number})
     result.renew()
     try:
         return _table(result, number, rows)
-    except sf.Error as error:
+    except NETWORK_ERRORS as error:
         raise _located(error, number, table) from None
 
 
 def _table(result: Result, number: int, rows: int) -> pa.Table:
     batch = result.batch(number)
     if not isinstance(batch, ArrowResultBatch):
-        raise RetriableError(
-            f"query {result.cursor.sfqid} gave its result as JSON, not as Arrow",
+        raise TableError(
+            f"query {result.query_id} gave its result as JSON, not as Arrow",
             remedy="set PYTHON_CONNECTOR_QUERY_RESULT_FORMAT to ARROW for the user or the account",
         )
     try:
@@ -150,13 +160,13 @@ def _table(result: Result, number: int, rows: int) -> pa.Table:
     found = 0 if table is None else table.num_rows
     if table is None or not found == rows == batch.rowcount:
         raise RetriableError(
-            f"batch {number} of query {result.cursor.sfqid} came with {found:,} rows, "
+            f"batch {number} of query {result.query_id} came with {found:,} rows, "
             f"{batch.rowcount:,} were declared and {rows:,} expected"
         )
     return table
 
 
-def _located(error: sf.Error, number: int, table: str) -> Exception:
+def _located(error: Exception, number: int, table: str) -> SnowmeltError:
     """A download that failed, without its URL."""
     known = translate(error)
     if isinstance(known, TableError):

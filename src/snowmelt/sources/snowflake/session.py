@@ -24,7 +24,7 @@ class Session:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._connection: SnowflakeConnection | None = None
-        self._warehouse = login.warehouse
+        self._in_use: str | None = None
 
     @property
     def connection(self) -> SnowflakeConnection:
@@ -33,8 +33,13 @@ class Session:
             arguments = self._login.arguments()
             with translated():
                 self._connection = snowflake.connector.connect(**arguments)
-            self._warehouse = self._login.warehouse
+            self._in_use = self.warehouse
         return self._connection
+
+    @property
+    def warehouse(self) -> str | None:
+        """The warehouse of the login."""
+        return self._login.warehouse
 
     def execute(
         self,
@@ -62,11 +67,10 @@ class Session:
             raise
 
     def _use(self, warehouse: str | None) -> None:
-        """Another warehouse for the statements from here on, if the table has one of its own."""
-        wanted = warehouse or self._login.warehouse
-        if wanted and wanted != self._warehouse:
-            self.connection.cursor().execute(statements.use_warehouse(wanted))
-            self._warehouse = wanted
+        """Another warehouse from here on, if one is asked for; what no warehouse has to run keeps the last."""
+        if warehouse and warehouse != self._in_use:
+            self.connection.cursor().execute(statements.use_warehouse(warehouse))
+            self._in_use = warehouse
 
     def rows(
         self, statement: str, *, warehouse: str | None = None, table: str | None = None

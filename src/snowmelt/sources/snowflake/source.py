@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
 from snowmelt.sources.snowflake.columns import fitted, notes, plain
 from snowmelt.sources.snowflake.filters import bind
 from snowmelt.sources.snowflake.login import Login
-from snowmelt.sources.snowflake.results import Result, batches_of, reading
+from snowmelt.sources.snowflake.results import Result, reading
 from snowmelt.sources.snowflake.session import Session
 from snowmelt.sources.snowflake.snapshot import TableSnapshot
 
@@ -58,8 +59,9 @@ class SnowflakeSource:
         try:
             seen = about.observe(moment, columns)
         except SourceChanged:
-            # Made since then, perhaps: there is no history before a table.
+            # Made since then, perhaps: there is no history before a table. Now, as soon as it is a while back.
             moment = self._session.now()
+            time.sleep(LAG_SECONDS)
             seen = about.observe(moment, columns)
         columns = fitted(columns, seen.ranges)
         snapshot = TableSnapshot(
@@ -116,12 +118,21 @@ class SnowflakeSource:
         """The chunk's rows as batches of exactly the columns' types: of a query of its own, or out of the
         result of the table's one query."""
         if isinstance(chunk.range, ResultBatches):
-            result = self._kept(table, chunk.range)
+            result, first, rows = (
+                self._kept(table, chunk.range),
+                chunk.range.first,
+                chunk.range.rows,
+            )
         else:
             condition = statements.condition(chunk.range)
-            result = self._query(table, columns, snapshot, condition, tag)
-        with reading(result, columns, str(table)) as read:
-            yield read
+            result, first = self._query(table, columns, snapshot, condition, tag), 0
+            rows = result.rows
+        try:
+            with reading(result, first, rows, columns, str(table)) as read:
+                yield read
+        except RetriableError:
+            self._results.pop(result.query_id, None)  # the next attempt asks for it anew
+            raise
 
     def extract(
         self,
@@ -133,7 +144,7 @@ class SnowflakeSource:
         """Run the table's one query; its result stays on the server for a day."""
         result = self._query(table, columns, snapshot, None, tag)
         self._remember(result)
-        return ResultSet(str(result.cursor.sfqid), result.rows)
+        return ResultSet(result.query_id, result.rows)
 
     def cancel(self, table: SourceTable, tag: Tag) -> int:
         """End this user's queries whose tags begin with this one."""
@@ -154,7 +165,7 @@ class SnowflakeSource:
         self._session.close()
 
     def _rows(self, statement: str, table: SourceTable) -> list[tuple[Any, ...]]:
-        return self._session.rows(statement, warehouse=table.warehouse, table=str(table))
+        return self._session.rows(statement, warehouse=self._warehouse(table), table=str(table))
 
     def _require_clonable(self, table: SourceTable, kind: TableKind) -> None:
         if table.snapshot is Snapshot.CLONE and kind.name == "VIEW":
@@ -179,15 +190,13 @@ class SnowflakeSource:
     ) -> Result:
         """Run a query over the snapshot, and make sure that it was read as it was planned to be."""
         stored = TableSnapshot.from_json(snapshot)
-        name, moment = self._fixed(table, stored)
+        name, moment = self._fixed(table, stored, tag)
         statement = statements.rows(name, moment, columns, condition, stored.filter)
         cursor = self._session.execute(
-            statement, str(tag), warehouse=table.warehouse, table=str(table)
+            statement, str(tag), warehouse=self._warehouse(table), table=str(table)
         )
         self._check_reader(table, stored)
-        rows = tuple(batch.rowcount for batch in batches_of(cursor))
-        query_id = str(cursor.sfqid)
-        return Result(cursor, partial(self._again, query_id, table), rows)
+        return Result(cursor, partial(self._again, str(cursor.sfqid), table))
 
     def _again(self, query_id: str, table: SourceTable) -> Any:
         try:
@@ -202,9 +211,7 @@ class SnowflakeSource:
         result = self._results.get(range.query_id)
         if result is None:
             refresh = partial(self._again, range.query_id, table)
-            cursor = refresh()
-            rows = tuple(batch.rowcount for batch in batches_of(cursor))
-            result = Result(cursor, refresh, rows)
+            result = Result(refresh(), refresh)
             self._remember(result)
         end = range.first + len(range.rows)
         if result.rows[range.first : end] != range.rows:
@@ -213,14 +220,18 @@ class SnowflakeSource:
                 table=str(table),
                 remedy="TRUNCATE the target and load the table anew with --restart-table",
             )
-        return replace(result, rows=range.rows, first=range.first)
+        return result
 
     def _remember(self, result: Result) -> None:
         while len(self._results) >= RESULTS_KEPT:
             self._results.pop(next(iter(self._results)))
-        self._results[str(result.cursor.sfqid)] = result
+        self._results[result.query_id] = result
 
-    def _fixed(self, table: SourceTable, stored: TableSnapshot) -> tuple[str, str]:
+    def _warehouse(self, table: SourceTable) -> str | None:
+        """The table's own, or that of the login: an earlier table may have used another."""
+        return table.warehouse or self._session.warehouse
+
+    def _fixed(self, table: SourceTable, stored: TableSnapshot, tag: Tag) -> tuple[str, str]:
         """What a chunk is read FROM: the table at its moment, or the clone, which the first that needs it
         makes. Made twice it is the same, so nobody has to know who was first."""
         name = statements.table(table)
@@ -229,9 +240,9 @@ class SnowflakeSource:
         if stored.kind is Snapshot.TIME_TRAVEL:
             return name, statements.at(stored.moment)
         clone = statements.relation(*stored.clone)
-        if stored.clone not in self._cloned:
+        if stored.clone not in self._cloned and not self._is_there(stored.clone):
             made = statements.clone(clone, name, statements.at(stored.moment))
-            self._rows(made, table)
+            self._session.execute(made, str(tag), table=str(table))
             self._cloned.add(stored.clone)
         return clone, ""
 
@@ -259,7 +270,11 @@ class SnowflakeSource:
 
         A query's result is made when it runs, so asking right after it tells of the query itself.
         """
-        about = Catalogue(self._session, table)
+        read_from = table
+        if stored.clone:
+            database, schema, name = stored.clone
+            read_from = replace(table, database=database, schema=schema, name=name)
+        about = Catalogue(self._session, read_from)
         now = about.read_as(about.columns(), stored.read_as.kind)
         changes = stored.read_as.differences(now)
         if changes:

@@ -5,6 +5,7 @@ Each is valid Snowflake SQL; `tests/unit/test_statements.py` has a parser read t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -13,6 +14,7 @@ from snowmelt.model import Column, SourceTable
 from snowmelt.types import SnowflakeType, snowflake_fact, snowflake_type
 
 SESSION = "SELECT CURRENT_TIMESTAMP(), CURRENT_ROLE(), CURRENT_SECONDARY_ROLES()"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 RUNNING = "'RUNNING', 'QUEUED', 'BLOCKED', 'RESUMING_WAREHOUSE'"
 """States of a query that has not ended; https://docs.snowflake.com/en/sql-reference/functions/query_history"""
 
@@ -43,7 +45,10 @@ def at(moment: datetime) -> str:
 
 
 def use_warehouse(name: str) -> str:
-    return f"USE WAREHOUSE {quoted(name)}"
+    """As a login names it: case matters only within quotes of its own, or where it must be quoted."""
+    if name.startswith('"') and name.endswith('"') and len(name) > 2:
+        return f"USE WAREHOUSE {name}"
+    return f"USE WAREHOUSE {quoted(name.upper() if _PLAIN.fullmatch(name) else name)}"
 
 
 def describe(name: str) -> str:
@@ -102,8 +107,8 @@ def days(name: str, moment: str, key: str, kind: KeyKind, filter: str | None) ->
     return (
         f"SELECT CASE WHEN {column} IS NULL THEN NULL "
         f"WHEN {day} > '9999-12-31'::DATE THEN '9999-12-31'::DATE "
-        f"WHEN {day} < '0001-01-01'::DATE THEN '0001-01-01'::DATE ELSE {day} END AS key_day, COUNT(*) "
-        f"FROM {name}{moment}{where(filter)} GROUP BY key_day ORDER BY key_day"
+        f"WHEN {day} < '0001-01-01'::DATE THEN '0001-01-01'::DATE ELSE {day} END, COUNT(*) "
+        f"FROM {name}{moment}{where(filter)} GROUP BY 1 ORDER BY 1"
     )
 
 
