@@ -51,8 +51,18 @@ def server() -> Iterator[StandIn]:
 def standin(server: StandIn) -> StandIn:
     """With the table as it was at first."""
     minutes(server, TABLE, ROWS)
+    server.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
     server.reset_stats()
     return server
+
+
+def _clones(standin: StandIn) -> list[tuple[str]]:
+    return standin.execute(
+        f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
+    )
+
+
+CLONING: dict[str, object] = {"clone_schema": f"{DATABASE}.CLONES"}
 
 
 @pytest.mark.parametrize("snapshot", ["time_travel", "clone"])
@@ -60,8 +70,7 @@ def standin(server: StandIn) -> StandIn:
 def test_changes_under_way_do_not_reach_the_target(
     standin: StandIn, database: Database, tmp_path: Path, way: str, snapshot: str
 ) -> None:
-    account = {"clone_schema": f"{DATABASE}.CLONES"} if snapshot == "clone" else None
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
+    account = CLONING if snapshot == "clone" else None
     config = snowflake_config(
         tmp_path, database, standin, {**BY_DAY, "extraction": way}, account=account, snapshot=snapshot
     )  # fmt: skip
@@ -82,10 +91,7 @@ def test_changes_under_way_do_not_reach_the_target(
     else:
         moment = r"AT \(TIMESTAMP => ('[^']+'::TIMESTAMP_TZ)\)"
         assert len({re.findall(moment, text)[0] for text in read}) == 1
-    clones = standin.execute(
-        f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
-    )
-    assert clones == []
+    assert _clones(standin) == []
     assert "not tidied up" not in ended.err
 
 
@@ -94,8 +100,7 @@ def test_history_that_is_lost_in_the_middle(
     standin: StandIn, database: Database, tmp_path: Path, snapshot: str
 ) -> None:
     """It stops the table, unless a clone holds the moment."""
-    account = {"clone_schema": f"{DATABASE}.CLONES"} if snapshot == "clone" else None
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
+    account = CLONING if snapshot == "clone" else None
     config = snowflake_config(
         tmp_path, database, standin, {**BY_DAY, "parallel_threads": 1}, account=account, snapshot=snapshot
     )  # fmt: skip
@@ -130,13 +135,12 @@ def test_history_that_is_lost_in_the_middle(
 
 
 def test_a_clone_outlives_its_table(standin: StandIn, database: Database, tmp_path: Path) -> None:
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
     config = snowflake_config(
         tmp_path,
         database,
         standin,
         {**BY_DAY, "parallel_threads": 1},
-        account={"clone_schema": f"{DATABASE}.CLONES"},
+        account=CLONING,
         snapshot="clone",
     )
     create_target(database, TABLE)
@@ -153,13 +157,12 @@ def test_a_clone_outlives_its_table(standin: StandIn, database: Database, tmp_pa
 def test_a_table_that_is_loaded_anew_leaves_no_clone_of_before(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
     config = snowflake_config(
         tmp_path,
         database,
         standin,
         BY_DAY,
-        account={"clone_schema": f"{DATABASE}.CLONES"},
+        account=CLONING,
         snapshot="clone",
     )
     create_target(database, TABLE)
@@ -170,24 +173,18 @@ def test_a_table_that_is_loaded_anew_leaves_no_clone_of_before(
     ended = snowmelt(config, "migrate", "--restart-table", TABLE)
 
     assert ended.returncode == 0, ended.stderr
-    assert (
-        standin.execute(
-            f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
-        )
-        == []
-    )
+    assert _clones(standin) == []
 
 
 def test_a_clone_that_is_made_while_its_run_is_aborted_does_not_stay(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
     config = snowflake_config(
         tmp_path,
         database,
         standin,
         BY_DAY,
-        account={"clone_schema": f"{DATABASE}.CLONES"},
+        account=CLONING,
         snapshot="clone",
     )
     standin.faults(Faults(query_latency_seconds=4, slow_match="^CREATE TRANSIENT TABLE"))
@@ -203,34 +200,26 @@ def test_a_clone_that_is_made_while_its_run_is_aborted_does_not_stay(
 
     assert aborted.returncode == 0, aborted.stderr
     assert ended.code == FAILED
-    assert (
-        standin.execute(
-            f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
-        )
-        == []
-    )
+    assert _clones(standin) == []
 
 
 def test_an_aborted_run_leaves_no_clone_and_no_query(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
-    standin.execute(f'CREATE SCHEMA IF NOT EXISTS "{DATABASE}"."CLONES"')
-    account = {"clone_schema": f"{DATABASE}.CLONES"}
     config = snowflake_config(
-        tmp_path, database, standin, BY_DAY, account=account, snapshot="clone"
+        tmp_path, database, standin, BY_DAY, account=CLONING, snapshot="clone"
     )
     create_target(database, TABLE)
-    clones = f"SELECT table_name FROM \"{DATABASE}\".INFORMATION_SCHEMA.TABLES WHERE table_schema = 'CLONES'"
     with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
         gate.holds(4)
-        assert len(standin.execute(clones)) == 1
+        assert len(_clones(standin)) == 1
         run_id = str(database.value("SELECT run_id FROM migration_status.run"))
         gate.open()
         aborted = snowmelt(config, "abort", run_id)
         run.end()
 
     assert aborted.returncode == 0, aborted.stderr
-    assert standin.execute(clones) == []
+    assert _clones(standin) == []
     assert standin.running() == ()
 
 
