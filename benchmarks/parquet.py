@@ -33,7 +33,7 @@ DUCKDB = ("duckdb==1.5.5", "duckdb-extensions==1.5.5", "duckdb-extension-postgre
 
 def run(folder: Path, dsn: str, rounds: int, lineitem_rows: int, wide_rows: int) -> None:
     """Measure and print both shapes on 1 and 2 connections."""
-    peers = environment(folder, "peers", DUCKDB)
+    peers = environment(folder, "duckdb", DUCKDB)
     for shape in (lineitem(lineitem_rows), wide(wide_rows)):
         bench = Bench(shape, folder, dsn)
         bench.empty_table()

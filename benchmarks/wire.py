@@ -178,7 +178,7 @@ def _print(ways: list[Way], series: list[Series], warehouse: Warehouse, size: in
     bare = {one.connections: series[at] for at, one in enumerate(ways[: len(CONNECTIONS)])}
     for way, one in zip(ways, series, strict=True):
         if way.failure:
-            table.add_row(f"{way.name}: {way.failure}", "", "", "-", "", "", "", "")
+            table.add_row(f"{way.name}: {way.failure}", "", "", "-", "", "")
             continue
         # Rows differ where a way is slow, so that rates are compared, not seconds.
         ratio = one.ratio(bare[way.connections]) * way.rows / warehouse.rows
@@ -203,6 +203,7 @@ def _notes(cost: SessionCost) -> None:
         "s is from the first claim to the last commit for snowmelt, the pipeline's run for dlt, all of Sling.",
         "Peers load on one connection or on as many as their defaults open; their ratio is to the bare connector "
         "on one.",
+        f"dlt's default way has {FEW_ROWS:,} rows, so that a round does not take minutes; rows/s stay comparable.",
         "dlt is given its columns, since its dialect asks the INFORMATION_SCHEMA for columns that the stand-in "
         "has not; that spares it a statement.",
         "Sling with use_bulk=false reads through its driver; its normal path unloads to a stage.",

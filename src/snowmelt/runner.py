@@ -36,7 +36,8 @@ BEAT_SECONDS = 0.5
 """Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
 memory, for the next heartbeat."""
 POLL_SECONDS = 0.5
-"""Between two looks for a chunk when all that is left is in other hands or waits out a backoff."""
+"""Between two looks for a chunk when all that is left is in other hands or waits out a backoff. What a worker of
+this process does is heard of at once."""
 
 
 class Stop:
@@ -95,6 +96,7 @@ class Crew:
         self._open_hands = open_hands
         self._observer = observer
         self._stop = stop
+        self._news = threading.Event()
         self._errors: Counter[tuple[TargetTable, int]] = Counter()
         self._random = random.Random()
 
@@ -114,8 +116,9 @@ class Crew:
                     return
                 if step is _Step.DONE:
                     return
-                if step is _Step.WAIT:
-                    self._stop.event.wait(POLL_SECONDS)
+                if step is _Step.WAIT and not self._stop.event.is_set():
+                    self._news.wait(POLL_SECONDS)
+                    self._news.clear()
 
     def _step(self, kit: _Kit) -> _Step:
         """Move one chunk, or finish one table, or find that there is nothing to do now or ever."""
@@ -172,6 +175,7 @@ class Crew:
             self._fail(hands, work, claim, _unforeseen(error))
         else:
             hands.claims.drop(claim)
+            self._news.set()
             self._observer.completed(work.table, claim, outcome)
 
     def _expand(self, hands: Hands, work: TableWork, claim: Claim, source: Source) -> None:
@@ -185,6 +189,7 @@ class Crew:
             chunks = run_query(claim, work.table, source)
         hands.claims.expand(claim, chunks)
         hands.claims.drop(claim)
+        self._news.set()
         _log.info(
             "the query of %s gave %s chunks",
             work.table.job,
@@ -278,6 +283,7 @@ class Crew:
         try:
             if hands.loads.finish(work.table.table_id):
                 work.closed = True
+                self._news.set()
                 self._observer.finished(work.table)
                 self._tidy(kit, work)
         except FatalError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import snowflake.connector
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.cursor import SnowflakeCursor
+from snowflake.connector.vendored import requests
 
 from snowmelt.errors import ConnectionLost
 from snowmelt.sources.snowflake import statements
@@ -16,6 +17,10 @@ from snowmelt.sources.snowflake.failures import translated
 from snowmelt.sources.snowflake.login import Login
 
 Row = tuple[Any, ...]
+
+# The connector's HTTP library hands a body over in pieces of 10 KB, in Python: 11,700 of them for a million rows
+# of 10 columns. With 1 MB the client took 0.31 s of CPU for those rows instead of 0.50 s.
+requests.models.CONTENT_CHUNK_SIZE = 1 << 20
 
 
 class Session:
@@ -25,6 +30,7 @@ class Session:
         self._login = login
         self._connection: SnowflakeConnection | None = None
         self._in_use: str | None = None
+        self._reader: tuple[str, str] | None = None
 
     @property
     def connection(self) -> SnowflakeConnection:
@@ -33,7 +39,7 @@ class Session:
             arguments = self._login.arguments()
             with translated():
                 self._connection = snowflake.connector.connect(**arguments)
-            self._in_use = self.warehouse
+            self._in_use, self._reader = self.warehouse, None
         return self._connection
 
     @property
@@ -94,9 +100,12 @@ class Session:
         return now.astimezone(UTC)
 
     def reader(self) -> tuple[str, str]:
-        """The role that reads, and its secondary roles, as the server tells them."""
-        _, role, secondary = self._self()
-        return str(role or ""), str(secondary or "")
+        """The role that reads, and its secondary roles, as the server tells them; a session keeps its own."""
+        _ = self.connection  # a new one is asked anew
+        if self._reader is None:
+            _, role, secondary = self._self()
+            self._reader = str(role or ""), str(secondary or "")
+        return self._reader
 
     def _self(self) -> Row:
         (row,) = self.rows(statements.SESSION)
