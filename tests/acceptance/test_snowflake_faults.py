@@ -91,8 +91,16 @@ STAYING = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fault", STAYING)
+# The connector tries a chunk that is not there ten times, so one way has to do.
+@pytest.mark.parametrize(
+    ("fault", "way"),
+    [
+        (fault, way)
+        for fault in STAYING
+        for way in WAYS
+        if (fault, way) != ("chunks that are not there", "one_query")
+    ],
+)
 def test_what_stays_ends_in_a_clear_error(
     standin: StandIn, database: Database, tmp_path: Path, fault: str, way: str
 ) -> None:
@@ -124,11 +132,10 @@ def test_a_short_inline_part_is_caught(
 ) -> None:
     """Also in the small results that a plan is made from."""
     config = _config(tmp_path, database, standin, way, retries=0)
-    for after in (0, 3, 6, 9):
-        standin.faults(Faults(short_inline=1_000_000) if not after else Faults(short_inline=after))
-        ended = snowmelt(config, "migrate")
-        if ended.returncode == FAILED:
-            assert "were declared" in ended.stderr + ended.stdout or "Incomplete" in ended.stderr
+    standin.faults(Faults(short_inline=1_000_000))
+    ended = snowmelt(config, "migrate")
+    assert ended.returncode == FAILED
+    assert "Incomplete result" in ended.stderr + ended.stdout
     standin.faults()
     assert snowmelt(config, "migrate").returncode == 0
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)

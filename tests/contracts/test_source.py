@@ -172,7 +172,7 @@ def test_a_filter_stands_in_every_query(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "filter",
-    ["random() < 0.5", "1 = 1) OR (1 = 1", "1 = 1; DROP TABLE t", '"i" = ', '"i" IN (SELECT 1)'],
+    ["random() < 0.5", "1 = 1) OR (1 = 1", "1 = 1; DROP TABLE t", '"i" = '],
 )
 def test_a_filter_that_can_not_be_fixed_or_is_no_condition_is_refused(
     place: Place, filter: str
@@ -225,7 +225,6 @@ def test_what_changes_after_planning_is_not_read(place: Place) -> None:
     if isinstance(made.source, QuerySource):
         assert seen() == made.source.count(made.table, relation.snapshot) == 23
         assert made.source.days(made.table, key, relation.snapshot).rows == 23
-        assert len(_read(made, EVERYTHING)) == 22  # a plan made now has them
         return
     for look in (
         seen,
