@@ -141,6 +141,21 @@ def test_a_short_inline_part_is_caught(
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_batches_that_come_without_a_row(database: Database, tmp_path: Path, way: str) -> None:
+    with StandIn.start(rows_per_chunk=1, inline_rows=1) as own:
+        minutes(own, TABLE, 3)
+        config = _config(tmp_path, database, own, way, retries=0)
+        for fault in (Faults(short_chunks=1_000), Faults(short_inline=1_000)):
+            own.faults(fault)
+            ended = snowmelt(config, "migrate")
+            assert ended.returncode == FAILED
+            assert "0 row" in " ".join((ended.stdout + ended.stderr).split())
+        own.faults()
+        assert snowmelt(config, "migrate").returncode == 0
+        assert target_minutes(database, TABLE) == expected_minutes(3)
+
+
 def test_a_login_that_is_refused(standin: StandIn, database: Database, tmp_path: Path) -> None:
     config = snowflake_config(
         tmp_path, database, standin, BY_DAY, account={"password": "not the one"}

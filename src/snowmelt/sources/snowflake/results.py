@@ -154,9 +154,16 @@ def _table(result: Result, number: int, rows: int) -> pa.Table:
         )
     try:
         table = batch.to_arrow(connection=result.cursor.connection)
-    except IndexError:
-        # The connector's answer to a batch without any stream, where pandas is not installed.
+    except NETWORK_ERRORS:
+        raise
+    except (IndexError, ValueError):
+        # The connector's answers to a batch without any stream, and to a stream without any batch.
         table = None
+    except Exception as error:  # noqa: BLE001
+        # What its decoder raises for bytes that it can't read is Exception itself. Read again, they may be whole.
+        raise RetriableError(
+            f"batch {number} of query {result.query_id} can't be read: {type(error).__name__}"
+        ) from None
     found = 0 if table is None else table.num_rows
     if table is None or not found == rows == batch.rowcount:
         raise RetriableError(
