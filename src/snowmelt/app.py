@@ -334,7 +334,11 @@ class Mover:
         ledgers = [database for database in self._databases.values() if database.has_ledger]
         aborted = [database.runs.abort(run_id) for database in ledgers]
         loads = [load for database in ledgers for load in database.loads.of(run_id)]
-        self._origins.tidy(Tag(run_id), loads)
+        try:
+            self._origins.tidy(Tag(run_id), loads)
+        except SnowmeltError as error:
+            error.what = f"run {run_id} is aborted, but its source was not tidied up: {error.what}"
+            raise
         return any(aborted)
 
 

@@ -122,7 +122,13 @@ class StandIn:
         command += ["--port", str(self.port), "--ready", str(ready)]
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                # fakesnow makes a folder there, and a server that is killed leaves it.
+                env={**os.environ, "TMPDIR": str(self._home)},
             )
         atexit.register(self._at_exit)
         assert self._process.stdin is not None

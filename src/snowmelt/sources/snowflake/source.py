@@ -117,20 +117,17 @@ class SnowflakeSource:
     ) -> Iterator[Reading]:
         """The chunk's rows as batches of exactly the columns' types: of a query of its own, or out of the
         result of the table's one query."""
-        ours = not isinstance(chunk.range, ResultBatches)
-        if isinstance(chunk.range, ResultBatches):
-            result, first, rows = (
-                self._kept(table, chunk.range),
-                chunk.range.first,
-                chunk.range.rows,
-            )
-        else:
-            condition = statements.condition(chunk.range)
-            result, first = self._query(table, columns, snapshot, condition, tag), 0
-            rows = result.rows
+        match chunk.range:
+            case ResultBatches(_, first, rows) as batches:
+                result = self._kept(table, batches)
+            case keys:
+                condition = statements.condition(keys)
+                result = self._query(table, columns, snapshot, condition, tag)
+                first, rows = 0, result.rows
         try:
             with reading(result, first, rows, columns, str(table)) as read:
-                if ours:  # while the first batches are on their way
+                # While the first batches are on their way. Of a kept result it was asked when its query ran.
+                if not isinstance(chunk.range, ResultBatches):
                     self._check_reader(table, TableSnapshot.from_json(snapshot))
                 yield read
         except RetriableError:
