@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from . import queries as run
 from . import spoil
 from .catalogue import now
 from .connections import break_off
 from .failures import StatementError, no_statement
 from .names import parts
-from .queries import Query, parameter_list
+from .queries import parameter_list
+from .query import Query
+from .query import Request as Statement
 from .session import VERSION, Session
 from .state import State
 
@@ -179,7 +180,7 @@ class Clients:
             return refused(exc)
         if self._state.faults.take("unavailable_queries"):
             return Response(status_code=503)
-        sent = run.Request(
+        sent = Statement(
             request.query_params.get("requestId", ""),
             body.get("sqlText", ""),
             body.get("bindings") or {},

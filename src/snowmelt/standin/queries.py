@@ -6,18 +6,16 @@ import logging
 import re
 import threading
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
 from . import information
 from .answers import Answer
-from .bindings import Bindings
 from .catalogue import now
 from .encode import json_value
 from .engine import Engine
@@ -30,6 +28,7 @@ from .failures import (
     timed_out,
 )
 from .faults import FaultBox
+from .query import Query, Request
 from .results import Chunk, Result, Results, Sizes, arrow_parts
 from .running import answer_of
 from .session import Session
@@ -43,41 +42,6 @@ _RESULT_SCAN = re.compile(
 _THREADS = 64
 _REMEMBERED = 20_000
 _INTERRUPT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A statement as a client sent it; `parameters` are for it alone."""
-
-    request_id: str
-    text: str
-    bindings: Bindings
-    parameters: Mapping[str, object]
-    describe_only: bool = False
-
-
-@dataclass(slots=True)
-class Query:
-    """A statement's run. `finished` is set when `result` or `error` is there."""
-
-    request: Request
-    session: Session
-    tag: str
-    query_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    started: int = field(default_factory=now)
-    ended: int | None = None
-    result: Result | None = None
-    error: StatementError | None = None
-    stop: StatementError | None = None
-    executing: bool = False
-    finished: threading.Event = field(default_factory=threading.Event)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def status(self) -> str:
-        if not self.finished.is_set():
-            return "RUNNING"
-        return "SUCCESS" if self.error is None else "FAILED_WITH_ERROR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 import pyarrow as pa
 from fakesnow import statement_type
@@ -12,16 +13,29 @@ from .answers import Answer
 from .bindings import bound
 from .encode import Output
 from .failures import StatementError
+from .query import Query
+from .session import Session
 from .statements import parsed, run
 from .types import varchar
-
-if TYPE_CHECKING:
-    from .queries import Queries, Query
 
 _NO_WAREHOUSE_NEEDED = (exp.Use, exp.Describe, exp.Show, exp.Alter, exp.Create, exp.Drop)
 
 
-def answer_of(queries: Queries, query: Query) -> Answer:
+class Others(Protocol):
+    """What a statement may ask of the other ones."""
+
+    def find(self, query_id: str) -> Query | None: ...
+
+    def cancel(self, query: Query) -> bool: ...
+
+    def need_warehouse(self, session: Session) -> None: ...
+
+    def virtual_table(
+        self, query: Query, database: str, name: str, arguments: Mapping[str, object]
+    ) -> pa.Table | None: ...
+
+
+def answer_of(queries: Others, query: Query) -> Answer:
     """Run the query's statement in its session; StatementError if it fails."""
     session = query.session
     tree = bound(parsed(query.request.text), query.request.bindings)
@@ -59,7 +73,7 @@ def _system_function(tree: Expr) -> exp.Anonymous | None:
     return None
 
 
-def _system(queries: Queries, query: Query, call: exp.Anonymous) -> Answer:
+def _system(queries: Others, query: Query, call: exp.Anonymous) -> Answer:
     name = str(call.this).upper()
     arguments = [one.name for one in call.expressions]
     if name == "SYSTEM$CANCEL_QUERY":
