@@ -102,7 +102,9 @@ def _snowflake(block: Snowflake) -> OpenSource:
     )
 
     def opened() -> OpenedSource:
-        return SnowflakeSource(login, clone_schema=block.clone_schema)
+        source = SnowflakeSource(login, clone_schema=block.clone_schema)
+        source.connect()
+        return source
 
     return opened
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import duckdb
 
 from snowmelt.demo.visits import write_visits
+from snowmelt.standin.server import StandIn, StandInColumn
+from tests.acceptance.snowflake import DATABASE, SCHEMA, snowflake_config
 from tests.support import Database, command, config_for, write_config
 
 ROWS = 2_000_000
@@ -54,13 +56,44 @@ def _peak_kb(database: Database, workplace: Path, files: Path, size: int) -> int
     )
     folder = workplace / str(size)
     folder.mkdir()
-    process = subprocess.Popen(command(write_config(folder, document), "migrate", "-q"))
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    peak = _peak_kb_of(write_config(folder, document))
     chunks = database.value(
         "SELECT count(*) FROM migration_status.migration_chunk_status WHERE target_table = %s",
         [f"visits_{size}"],
     )
     assert (chunks == 1) == (size == ROWS)
+    return peak
+
+
+def _peak_kb_of(config: Path) -> int:
+    process = subprocess.Popen(command(config, "migrate", "-q"))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
     return usage.ru_maxrss
+
+
+def test_one_result_of_snowflake_takes_no_more_than_small_ones(
+    database: Database, tmp_path: Path
+) -> None:
+    """600,000 rows of 400 bytes are 240 MB, in batches of 8 MB."""
+    rows = 600_000
+    columns = [StandInColumn("id", "NUMBER(38,0)"), StandInColumn("text", "VARCHAR(400)")]
+    peaks = {}
+    with StandIn.start(rows_per_chunk=20_000) as standin:
+        for size in (20_000, rows):
+            name = f"T{size}"
+            query = f"SELECT range, repeat(md5(range::VARCHAR), 12) FROM range({size})"
+            standin.create_table(DATABASE, SCHEMA, name, columns, query=query)
+            for extraction in ("query_per_chunk", "one_query"):
+                table = {
+                    "source": name,
+                    "target": f"{name}_{extraction}",
+                    "extraction": extraction,
+                    "batch_size": rows,
+                }
+                config = snowflake_config(tmp_path, database, standin, table, parallel_threads=1)
+                peaks[size, extraction] = _peak_kb_of(config)
+
+    for extraction in ("query_per_chunk", "one_query"):
+        assert peaks[rows, extraction] - peaks[20_000, extraction] < ALLOWED_KB, peaks

@@ -164,6 +164,7 @@ def test_a_login_that_is_refused(standin: StandIn, database: Database, tmp_path:
     for verb in ("check", "plan", "migrate"):
         ended = snowmelt(config, verb)
         assert ended.returncode == FAILED
+        assert verb != "check" or "source s: Snowflake refused the login" in ended.stdout
         assert "Snowflake refused the login" in ended.stdout + ended.stderr
         assert "not the one" not in ended.stdout + ended.stderr
         assert "Traceback" not in ended.stderr

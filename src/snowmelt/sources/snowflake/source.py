@@ -39,13 +39,17 @@ RESULTS_KEPT = 4
 
 
 class SnowflakeSource:
-    """`ports.QuerySource`: nothing is opened before it is needed."""
+    """`ports.QuerySource`: its session is opened when it is needed first, and again after it ended."""
 
     def __init__(self, login: Login, *, clone_schema: str | None = None) -> None:
         self._session = Session(login)
         self._clone_schema = tuple((clone_schema or "").split(".")) if clone_schema else ()
         self._cloned: set[tuple[str, ...]] = set()
         self._results: dict[str, Result] = {}
+
+    def connect(self) -> None:
+        """Open the session. Raises RunError if the login is refused, ConnectionLost if nobody answers."""
+        _ = self._session.connection
 
     def describe(self, table: SourceTable) -> Relation:
         """Columns, key and a snapshot: the server's time of a few seconds ago, and how the table is read."""
