@@ -12,7 +12,7 @@ demo: $(READY)            ## move a generated table, kill -9 in the middle, resu
 test: lint pgbouncer fast ## what CI runs
 	$(BIN)/pytest -q -m "not slow" tests/integration tests/acceptance
 
-fast: $(READY)            ## tests that need no server process of their own
+fast: $(READY)            ## unit tests, and the contracts of sources
 	$(BIN)/pytest -q -m "not slow" tests/unit tests/contracts
 
 lint: $(READY)
