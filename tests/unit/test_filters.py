@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from snowmelt.errors import TableError
-from snowmelt.sources.snowflake.filters import bind, columns_of
+from snowmelt.sources.snowflake.filters import bind
 from snowmelt.sources.snowflake.pure_functions import PURE_FUNCTIONS
 
 MOMENT = datetime(2026, 11, 24, 12, 34, 56, 123456, tzinfo=UTC)
@@ -248,8 +248,6 @@ def test_refused(filter: str, what: str) -> None:
     assert error.table == "DB.BI.FACT_VISITS"
     assert "sqlglot" not in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
-    with pytest.raises(TableError):
-        columns_of(filter)
 
 
 def test_no_function_that_changes_is_held_for_pure() -> None:
@@ -269,22 +267,6 @@ def test_no_pure_function_aggregates(name: str) -> None:
         assert not list(
             found.find_all(exp.AggFunc, exp.Rand, exp.CurrentTimestamp, exp.CurrentDate)
         )
-
-
-# Columns
-
-
-@pytest.mark.parametrize(
-    ("filter", "columns"),
-    [
-        ("\"Visit Date\" >= '2024-01-01' AND cost > 0", {"Visit Date", "COST"}),
-        ('t.a = b:c.d AND "a""b" = LOWER(A)', {"A", "B", 'a"b'}),
-        ("d > DATEADD(DAY, -7, CURRENT_DATE) AND LAST_DAY(e, month) > SYSDATE()", {"D", "E"}),
-        ("TRUE", set()),
-    ],
-)
-def test_columns(filter: str, columns: set[str]) -> None:
-    assert columns_of(filter) == columns
 
 
 # Properties
@@ -346,7 +328,6 @@ def test_every_filter_can_be_read_again(filter: str) -> None:
 def test_a_bound_filter_stays_so_at_any_moment(filter: str, moment: datetime) -> None:
     once = bound(filter, moment)
     assert bound(once, LATER) == once
-    assert columns_of(once) == columns_of(filter)
 
 
 @given(filters, blanks, blanks)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import uvicorn
 
-from .app import application
-from .connections import Protocol
-from .logins import StandInUser
-from .state import Settings
+from snowmelt.standin.app import application
+from snowmelt.standin.connections import Protocol
+from snowmelt.standin.logins import StandInUser
+from snowmelt.standin.state import Settings
 
 
 def _arguments() -> argparse.Namespace:

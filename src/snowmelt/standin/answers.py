@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from fakesnow import statement_type
 
-from .encode import Output
-from .types import SfType, number, varchar
+from snowmelt.standin.encode import Output
+from snowmelt.standin.types import SfType, number, varchar
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from .control import Control
-from .protocol import Clients
-from .state import Settings, State
+from snowmelt.standin.control import Control
+from snowmelt.standin.protocol import Clients
+from snowmelt.standin.state import Settings, State
 
 
 def application(settings: Settings) -> Starlette:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import sqlglot
 from sqlglot import Expr, exp
 
-from .failures import StatementError
-from .names import text
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.names import text
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 Bindings = Mapping[str, Mapping[str, object]]

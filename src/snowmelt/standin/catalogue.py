@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .failures import exists_already, no_history, no_object
-from .names import TableName
-from .types import SfType, parsed
+from snowmelt.standin.failures import exists_already, no_history, no_object
+from snowmelt.standin.names import TableName
+from snowmelt.standin.types import SfType, parsed
 
 COMPANION = "␟"  # ends the name of a column's companion; no name of a user's ends so
 _VERSIONS = 64  # of one table; the oldest go first

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from .catalogue import Column, Policy, Table
-from .failures import StatementError
-from .faults import Faults
-from .loading import Load, load
-from .names import TableName
-from .state import State
-from .types import parsed
+from snowmelt.standin.catalogue import Column, Policy, Table
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.faults import Faults
+from snowmelt.standin.loading import Load, load
+from snowmelt.standin.names import TableName
+from snowmelt.standin.state import State
+from snowmelt.standin.types import parsed
 
 
 class Control:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlglot import Expr, exp
 
-from . import moments
-from .formats import default_pattern, formatted, offset_minutes
-from .typed import Typed, build, cast, raw
-from .types import UTC_OFFSET, SfType
+from snowmelt.standin import moments
+from snowmelt.standin.formats import default_pattern, formatted, offset_minutes
+from snowmelt.standin.typed import Typed, build, cast, raw
+from snowmelt.standin.types import UTC_OFFSET, SfType
 
 _ZERO_OFFSET = UTC_OFFSET * 1000
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sqlglot
 from sqlglot import Expr, exp
 
-from .answers import DONE, Answer, status
-from .catalogue import COMPANION, Column, Table
-from .convert import converted
-from .dml import plan_sql, stored_names
-from .failures import exists_already, invalid_identifier, not_supported
-from .names import TableName, quoted
-from .rewrite import Plan, Rewriter
-from .scope import Scope
-from .session import Session
-from .sources import table_name, version_sql
-from .typed import select_list
-from .types import from_duckdb, parsed
+from snowmelt.standin.answers import DONE, Answer, status
+from snowmelt.standin.catalogue import COMPANION, Column, Table
+from snowmelt.standin.convert import converted
+from snowmelt.standin.dml import plan_sql, stored_names
+from snowmelt.standin.failures import exists_already, invalid_identifier, not_supported
+from snowmelt.standin.names import TableName, quoted
+from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.scope import Scope
+from snowmelt.standin.session import Session
+from snowmelt.standin.sources import table_name, version_sql
+from snowmelt.standin.typed import select_list
+from snowmelt.standin.types import from_duckdb, parsed
 
 
 def stored_columns(session: Session, rewriter: Rewriter, columns: tuple[Column, ...]) -> list[str]:

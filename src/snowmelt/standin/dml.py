@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from fakesnow import statement_type
 from sqlglot import Expr, exp
 
-from .answers import Answer, counts
-from .catalogue import Column, Table
-from .convert import converted
-from .failures import StatementError, invalid_identifier, not_supported
-from .names import quoted
-from .rewrite import Plan, Rewriter
-from .scope import Scope, Source
-from .session import Session
-from .sources import table_fields, table_name, table_node
-from .typed import Typed, column, select_list
+from snowmelt.standin.answers import Answer, counts
+from snowmelt.standin.catalogue import Column, Table
+from snowmelt.standin.convert import converted
+from snowmelt.standin.failures import StatementError, invalid_identifier, not_supported
+from snowmelt.standin.names import quoted
+from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.scope import Scope, Source
+from snowmelt.standin.session import Session
+from snowmelt.standin.sources import table_fields, table_name, table_node
+from snowmelt.standin.typed import Typed, column, select_list
 
 
 def target(rewriter: Rewriter, node: Expr | None) -> Table:

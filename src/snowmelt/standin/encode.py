@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .types import UTC_OFFSET, SfType
+from snowmelt.standin.types import UTC_OFFSET, SfType
 
 Ints = npt.NDArray[np.int64]
 

@@ -14,9 +14,9 @@ import duckdb
 from fakesnow import info_schema, macros
 from fakesnow.instance import FakeSnow
 
-from .catalogue import Catalogue, Column, Table, Version, now
-from .names import TableName, quoted, text
-from .types import from_duckdb
+from snowmelt.standin.catalogue import Catalogue, Column, Table, Version, now
+from snowmelt.standin.names import TableName, quoted, text
+from snowmelt.standin.types import from_duckdb
 
 _PLAIN = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HISTORY = "history␟"

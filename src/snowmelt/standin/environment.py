@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import duckdb
 import pyarrow as pa
 
-from .catalogue import Catalogue, Table
-from .failures import StatementError
-from .names import TableName
-from .typed import Typed
+from snowmelt.standin.catalogue import Catalogue, Table
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.names import TableName
+from snowmelt.standin.typed import Typed
 
 VirtualTable = Callable[[str, str, Mapping[str, object]], pa.Table | None]
 

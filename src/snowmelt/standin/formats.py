@@ -6,9 +6,9 @@ import re
 
 from sqlglot import Expr, exp
 
-from .failures import not_supported
-from .typed import Typed, build, cast, string
-from .types import UTC_OFFSET
+from snowmelt.standin.failures import not_supported
+from snowmelt.standin.typed import Typed, build, cast, string
+from snowmelt.standin.types import UTC_OFFSET
 
 _TOKENS = re.compile(
     r'"([^"]*)"|(YYYY|YY|MON|MM|DD|DY|HH24|HH12|MI|SS|FF[0-9]?|TZH:?TZM|TZHTZM|TZH|TZM|AM|PM)|(.)',

@@ -6,10 +6,21 @@ from collections.abc import Callable
 
 from sqlglot import Expr, exp
 
-from .convert import converted, local_time, to_text
-from .failures import not_supported
-from .typed import Typed, build, cast, raw
-from .types import BOOLEAN, DATE, REAL, TZ, UTC_OFFSET, VARIANT, SfType, number, parsed, varchar
+from snowmelt.standin.convert import converted, local_time, to_text
+from snowmelt.standin.failures import not_supported
+from snowmelt.standin.typed import Typed, build, cast, raw
+from snowmelt.standin.types import (
+    BOOLEAN,
+    DATE,
+    REAL,
+    TZ,
+    UTC_OFFSET,
+    VARIANT,
+    SfType,
+    number,
+    parsed,
+    varchar,
+)
 
 Convert = Callable[[Expr], Typed]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from .catalogue import Catalogue, Column, Policy, Table
-from .engine import Engine
-from .names import parts, text
+from snowmelt.standin.catalogue import Catalogue, Column, Policy, Table
+from snowmelt.standin.engine import Engine
+from snowmelt.standin.names import parts, text
 
 _STAMP = pa.timestamp("us", "UTC")
 _SPECIAL = {

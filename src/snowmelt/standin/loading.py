@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from .catalogue import Column, Table
-from .convert import converted
-from .dml import stored_names
-from .engine import Engine
-from .failures import StatementError
-from .typed import Typed, build, cast, column, select_list
-from .types import DATE, LTZ, NTZ, SfType, varchar
+from snowmelt.standin.catalogue import Column, Table
+from snowmelt.standin.convert import converted
+from snowmelt.standin.dml import stored_names
+from snowmelt.standin.engine import Engine
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.typed import Typed, build, cast, column, select_list
+from snowmelt.standin.types import DATE, LTZ, NTZ, SfType, varchar
 
 _KNOWN = {
     "VARCHAR": varchar(),

@@ -6,9 +6,9 @@ import itertools
 import secrets
 import threading
 
-from .engine import Engine
-from .failures import StatementError
-from .session import Session
+from snowmelt.standin.engine import Engine
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.session import Session
 
 _EXPIRED = StatementError(390112, "08001", "Your session has expired. Please login again.")
 _MASTER_EXPIRED = StatementError(

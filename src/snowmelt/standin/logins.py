@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import jwt
 
-from .failures import StatementError
+from snowmelt.standin.failures import StatementError
 
 
 @dataclass(frozen=True, slots=True)

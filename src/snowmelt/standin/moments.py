@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .failures import StatementError
-from .types import UTC_OFFSET, SfType
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.types import UTC_OFFSET, SfType
 
 _DATE = r"\d{4,5}-\d{1,2}-\d{1,2}"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?"

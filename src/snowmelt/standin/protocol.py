@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from . import spoil
-from .catalogue import now
-from .connections import break_off
-from .failures import StatementError, no_statement
-from .names import parts
-from .queries import parameter_list
-from .query import Query
-from .query import Request as Statement
-from .session import VERSION, Session
-from .state import State
+from snowmelt.standin import spoil
+from snowmelt.standin.catalogue import now
+from snowmelt.standin.connections import break_off
+from snowmelt.standin.failures import StatementError, no_statement
+from snowmelt.standin.names import parts
+from snowmelt.standin.queries import parameter_list
+from snowmelt.standin.query import Query
+from snowmelt.standin.query import Request as Statement
+from snowmelt.standin.session import VERSION, Session
+from snowmelt.standin.state import State
 
 _VALID_SECONDS = 3600
 _MASTER_VALID_SECONDS = 14400

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from . import information
-from .answers import Answer
-from .catalogue import now
-from .encode import json_value
-from .engine import Engine
-from .failures import (
+from snowmelt.standin import information
+from snowmelt.standin.answers import Answer
+from snowmelt.standin.catalogue import now
+from snowmelt.standin.encode import json_value
+from snowmelt.standin.engine import Engine
+from snowmelt.standin.failures import (
     StatementError,
     cancelled,
     denied,
@@ -27,11 +27,11 @@ from .failures import (
     no_warehouse,
     timed_out,
 )
-from .faults import FaultBox
-from .query import Query, Request
-from .results import Chunk, Result, Results, Sizes, arrow_parts
-from .running import answer_of
-from .session import Session
+from snowmelt.standin.faults import FaultBox
+from snowmelt.standin.query import Query, Request
+from snowmelt.standin.results import Chunk, Result, Results, Sizes, arrow_parts
+from snowmelt.standin.running import answer_of
+from snowmelt.standin.session import Session
 
 log = logging.getLogger("snowmelt.standin")
 

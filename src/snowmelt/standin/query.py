@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .bindings import Bindings
-from .catalogue import now
-from .failures import StatementError
-from .results import Result
-from .session import Session
+from snowmelt.standin.bindings import Bindings
+from snowmelt.standin.catalogue import now
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.results import Result
+from snowmelt.standin.session import Session
 
 
 @dataclass(frozen=True, slots=True)

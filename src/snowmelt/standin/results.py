@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from .encode import Output, encoded, stream
-from .faults import Gzip
+from snowmelt.standin.encode import Output, encoded, stream
+from snowmelt.standin.faults import Gzip
 
 _KEPT = 256
 _KEPT_BYTES = 3 << 30

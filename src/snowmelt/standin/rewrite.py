@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from sqlglot import Expr, exp
 
-from .catalogue import COMPANION
-from .environment import Environment
-from .failures import StatementError
-from .functions import FUNCTIONS
-from .scope import Field, Scope
-from .sources import Sources
-from .typed import Typed, build, column, named
-from .types import BOOLEAN, SfType
+from snowmelt.standin.catalogue import COMPANION
+from snowmelt.standin.environment import Environment
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.functions import FUNCTIONS
+from snowmelt.standin.scope import Field, Scope
+from snowmelt.standin.sources import Sources
+from snowmelt.standin.typed import Typed, build, column, named
+from snowmelt.standin.types import BOOLEAN, SfType
 
 _QUERY = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 _CLAUSES = (

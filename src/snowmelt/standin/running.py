@@ -9,14 +9,14 @@ import pyarrow as pa
 from fakesnow import statement_type
 from sqlglot import Expr, exp
 
-from .answers import Answer
-from .bindings import bound
-from .encode import Output
-from .failures import StatementError
-from .query import Query
-from .session import Session
-from .statements import parsed, run
-from .types import varchar
+from snowmelt.standin.answers import Answer
+from snowmelt.standin.bindings import bound
+from snowmelt.standin.encode import Output
+from snowmelt.standin.failures import StatementError
+from snowmelt.standin.query import Query
+from snowmelt.standin.session import Session
+from snowmelt.standin.statements import parsed, run
+from snowmelt.standin.types import varchar
 
 _NO_WAREHOUSE_NEEDED = (exp.Use, exp.Describe, exp.Show, exp.Alter, exp.Create, exp.Drop)
 

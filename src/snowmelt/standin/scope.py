@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from .failures import invalid_identifier
-from .names import shown
-from .typed import Typed, column
-from .types import SfType
+from snowmelt.standin.failures import invalid_identifier
+from snowmelt.standin.names import shown
+from snowmelt.standin.typed import Typed, column
+from snowmelt.standin.types import SfType
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,10 @@ import pyarrow as pa
 import snowflake.connector
 
 from snowmelt.errors import FatalError
-
-from .faults import Faults
-from .logins import StandInUser
-from .state import Settings
-from .stats import Stats
+from snowmelt.standin.faults import Faults
+from snowmelt.standin.logins import StandInUser
+from snowmelt.standin.state import Settings
+from snowmelt.standin.stats import Stats
 
 __all__ = ["Faults", "StandIn", "StandInColumn", "StandInUser", "Stats"]
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 from fakesnow.conn import FakeSnowflakeConnection
 from sqlglot import Expr, exp
 
-from .catalogue import Table, Version, now
-from .engine import HOME, Engine
-from .environment import Environment, VirtualTable
-from .names import quoted, text
-from .typed import Typed, raw
-from .types import DATE, LTZ, NTZ, varchar
+from snowmelt.standin.catalogue import Table, Version, now
+from snowmelt.standin.engine import HOME, Engine
+from snowmelt.standin.environment import Environment, VirtualTable
+from snowmelt.standin.names import quoted, text
+from snowmelt.standin.typed import Typed, raw
+from snowmelt.standin.types import DATE, LTZ, NTZ, varchar
 
 VERSION = "9.33.1"
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from fakesnow import statement_type
 from sqlglot import Expr, exp
 
-from .answers import Answer, listed
-from .catalogue import Catalogue, Column, Table
-from .environment import Environment
-from .failures import no_object
-from .sources import table_name
-from .types import LTZ, SfType, varchar
+from snowmelt.standin.answers import Answer, listed
+from snowmelt.standin.catalogue import Catalogue, Column, Table
+from snowmelt.standin.environment import Environment
+from snowmelt.standin.failures import no_object
+from snowmelt.standin.sources import table_name
+from snowmelt.standin.types import LTZ, SfType, varchar
 
 _TEXT = varchar()
 _DESCRIBED = (

@@ -9,13 +9,13 @@ from typing import Any
 import sqlglot
 from sqlglot import Expr, exp
 
-from .catalogue import Column, Table, Version
-from .environment import Environment
-from .failures import StatementError, no_object, not_supported
-from .names import TableName, parts, quoted
-from .normal import normalised
-from .scope import Field, Scope, Source
-from .typed import Typed, build
+from snowmelt.standin.catalogue import Column, Table, Version
+from snowmelt.standin.environment import Environment
+from snowmelt.standin.failures import StatementError, no_object, not_supported
+from snowmelt.standin.names import TableName, parts, quoted
+from snowmelt.standin.normal import normalised
+from snowmelt.standin.scope import Field, Scope, Source
+from snowmelt.standin.typed import Typed, build
 
 _SCHEMA = "INFORMATION_SCHEMA"
 

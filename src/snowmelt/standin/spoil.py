@@ -7,8 +7,8 @@ import gzip as gzip_format
 
 import pyarrow as pa
 
-from .encode import stream
-from .results import Chunk, compressed
+from snowmelt.standin.encode import stream
+from snowmelt.standin.results import Chunk, compressed
 
 
 def shorter(body: bytes) -> bytes:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .engine import Engine, HistoryRule
-from .faults import FaultBox
-from .logged_in import Sessions
-from .logins import StandInUser, Users
-from .queries import Queries, Rules
-from .results import Sizes
-from .stats import Counts
+from snowmelt.standin.engine import Engine, HistoryRule
+from snowmelt.standin.faults import FaultBox
+from snowmelt.standin.logged_in import Sessions
+from snowmelt.standin.logins import StandInUser, Users
+from snowmelt.standin.queries import Queries, Rules
+from snowmelt.standin.results import Sizes
+from snowmelt.standin.stats import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,16 @@ from snowflake.connector.errors import Error as ConnectorError
 from sqlglot import Expr, exp
 from sqlglot.errors import SqlglotError
 
-from . import ddl, dml, show
-from .answers import DONE, Answer, status
-from .encode import Output
-from .environment import Environment
-from .failures import StatementError, no_object, not_supported
-from .normal import normalised
-from .rewrite import Plan, Rewriter
-from .session import Session, is_true
-from .sources import table_name
-from .types import LTZ, from_duckdb
+from snowmelt.standin import ddl, dml, show
+from snowmelt.standin.answers import DONE, Answer, status
+from snowmelt.standin.encode import Output
+from snowmelt.standin.environment import Environment
+from snowmelt.standin.failures import StatementError, no_object, not_supported
+from snowmelt.standin.normal import normalised
+from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.session import Session, is_true
+from snowmelt.standin.sources import table_name
+from snowmelt.standin.types import LTZ, from_duckdb
 
 log = logging.getLogger("snowmelt.standin")
 

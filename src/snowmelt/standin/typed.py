@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import sqlglot
 from sqlglot import Expr, exp
 
-from .names import quoted
-from .types import SfType
+from snowmelt.standin.names import quoted
+from snowmelt.standin.types import SfType
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .failures import StatementError
+from snowmelt.standin.failures import StatementError
 
 _TYPE = re.compile(r"\s*([A-Z_][A-Z0-9_ ]*?)\s*(?:\((.*)\))?\s*", re.DOTALL | re.IGNORECASE)
 

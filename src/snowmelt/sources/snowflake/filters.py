@@ -92,17 +92,6 @@ def bind(filter: str, moment: datetime, table: str) -> str:
     return _read("".join([*pieces, found.text[end:]]), table).text
 
 
-def columns_of(filter: str, table: str = "") -> frozenset[str]:
-    """The columns a condition mentions, as Snowflake stores their names.
-
-    Raises TableError like `bind`.
-    """
-    columns = _read(filter, table).tree.find_all(exp.Column)
-    return frozenset(
-        column.name if column.this.args.get("quoted") else column.name.upper() for column in columns
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Clock:
     """A clock in the text, from `start` to before `end`; `digits` are those of its fraction."""
