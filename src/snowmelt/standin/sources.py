@@ -12,7 +12,7 @@ from sqlglot import Expr, exp
 from snowmelt.standin.catalogue import Column, Table, Version
 from snowmelt.standin.environment import Environment
 from snowmelt.standin.failures import StatementError, no_object, not_supported
-from snowmelt.standin.names import TableName, parts, quoted
+from snowmelt.standin.names import TableName, quoted
 from snowmelt.standin.normal import normalised
 from snowmelt.standin.scope import Field, Scope, Source
 from snowmelt.standin.typed import Typed, build
@@ -234,10 +234,3 @@ def table_name(environment: Environment, node: Expr | None) -> TableName:
     if not isinstance(node, exp.Table):
         raise StatementError(1003, "42000", "SQL compilation error:\nsyntax error: no table")
     return environment.name(node.catalog or None, node.db or None, node.name)
-
-
-def named_table(environment: Environment, path: str) -> TableName:
-    """The table of a dotted name in text."""
-    *prefix, name = parts(path)
-    database, schema = ([None, None, *prefix])[-2:]
-    return environment.name(database, schema, name)
