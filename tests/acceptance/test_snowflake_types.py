@@ -184,6 +184,11 @@ def test_every_type_arrives_exactly(
         found = _texts(database, name)
         assert found[: len(values)] == list(texts), name
         assert found[len(values) :] == [None] * (len(found) - len(values))
+    keys = database.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE contype = 'p' AND conrelid = '\"EDGES\"'::regclass"
+    )
+    assert keys == [("PRIMARY KEY (n)",)]
     (table,) = json.loads(ended.stdout)["tables"]
     assert table["rows"] == len(rows)
     assert table["floored"] == FLOORED
@@ -224,10 +229,11 @@ def test_other_types_go_as_text_with_a_note(
             "at": ("TIMESTAMP_TZ(9)", list(ZONES)[:1]),
         }
     )
-    standin.create_table(DATABASE, SCHEMA, "PLACES", declared, rows)
+    standin.create_table(DATABASE, SCHEMA, "PLACES", declared, rows, primary_key=["at"])
     config = snowflake_config(tmp_path, database, standin, {"source": "PLACES"})
 
     planned = snowmelt(config, "plan")
 
+    assert "primary key at: Snowflake does not enforce it" in planned.stdout
     assert 'column "shape": GEOGRAPHY is read as text' in planned.stdout, planned.stderr
     assert 'column "at": TIMESTAMP_TZ keeps the instant, not the zone' in planned.stdout

@@ -75,16 +75,17 @@ class SnowflakeSource:
             about.read_as(found, kind.name),
             self._clone_name(table) if table.snapshot is Snapshot.CLONE else (),
         )
+        key = about.primary_key(found, kind.name)
         return Relation(
             columns,
-            about.primary_key(found, kind.name),
+            key,
             snapshot.to_json(),
             exact=exact,
             retention_hours=kind.retention_hours
             if table.snapshot is Snapshot.TIME_TRAVEL
             else None,
             rows=seen.rows,
-            notes=(*_notes(snapshot, kind), *notes(columns)),
+            notes=(*_notes(snapshot, kind), *_key_notes(key), *notes(columns)),
         )
 
     def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
@@ -305,6 +306,15 @@ def _kind(type: str, key: ChunkKey, table: SourceTable) -> KeyKind:
         table=str(table),
         column=f'"{key.column}"',
         remedy="name a date or timestamp column in chunking_columns, or leave it out: one query is read in parts",
+    )
+
+
+def _key_notes(key: Sequence[str]) -> tuple[str, ...]:
+    if not key:
+        return ()
+    return (
+        f"primary key {', '.join(key)}: Snowflake does not enforce it; where it repeats, a target that is created "
+        "fails at its finish, with all rows loaded",
     )
 
 
