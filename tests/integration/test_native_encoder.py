@@ -44,7 +44,8 @@ def integers(bits: int) -> st.SearchStrategy[int]:
 
 
 # Days and microseconds since 1970 as integers, since Python's dates end long before PostgreSQL's.
-DAYS = st.integers(-2_440_588, (1 << 31) - 1)
+# The days that PostgreSQL has, 4714-11-24 BC to 5874897-12-31.
+DAYS = st.integers(-2_440_588, 2_145_042_905)
 MICROSECONDS = st.integers(-210_866_803_200_000_000, (1 << 63) - 1)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 # As jsonb prints them, so that they come back as they went.

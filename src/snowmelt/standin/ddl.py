@@ -73,6 +73,12 @@ def create(session: Session, rewriter: Rewriter, tree: exp.Create) -> Answer | N
     if kind not in {"TABLE", "VIEW"}:
         return None
     name = table_name(rewriter.environment, tree.this)
+    with session.engine.creating:
+        return _create(session, rewriter, tree, name)
+
+
+def _create(session: Session, rewriter: Rewriter, tree: exp.Create, name: TableName) -> Answer:
+    kind = str(tree.args.get("kind") or "").upper()
     found = rewriter.environment.catalogue.find(name)
     if found is not None and tree.args.get("exists"):
         return status(f"{name.name} already exists, statement succeeded.")

@@ -39,6 +39,8 @@ class Engine:
         self._folder = folder
         self._history = history
         self._lock = threading.RLock()
+        self.creating = threading.RLock()
+        """Held while a table or view is made: of two that make it IF NOT EXISTS, one finds it there."""
         self.fake = FakeSnow(db_path=folder)
         self.duck: duckdb.DuckDBPyConnection = self.fake.duck_conn
         self.duck.execute("SET GLOBAL TimeZone = 'UTC'")

@@ -247,7 +247,11 @@ class SnowflakeSource:
         clone = statements.relation(*stored.clone)
         if stored.clone not in self._cloned and not self._is_there(stored.clone):
             made = statements.clone(clone, name, statements.at(stored.moment))
-            self._session.execute(made, str(tag), table=str(table))
+            try:
+                self._session.execute(made, str(tag), table=str(table))
+            except TableError:
+                if not self._is_there(stored.clone):  # nor made by another worker at the same time
+                    raise
             self._cloned.add(stored.clone)
         return clone, ""
 
