@@ -138,10 +138,14 @@ class Mover:
         database = self._databases[job.target.database]
         facts = table_facts(job, self.config.origin(self._sources[job.source_name]))
         writers = database.loads.writers(job.target) if database.has_ledger else ()
+        target = database.target.inspect(job.target)
+        if run_id is not None and stored and not target.has_rows:
+            # Another worker of the run may just have emptied it, to read it again: its ledger first.
+            stored = database.loads.of(run_id)
         return Surroundings(
             table_hash=table_hash(facts),
             facts=facts,
-            target=database.target.inspect(job.target),
+            target=target,
             writers=tuple(writer for writer in writers if writer.run_id != run_id),
             resumes=next((load for load in stored if is_same(load, job)), None),
             resume_hours=choice.max_age_hours or self.config.resume_max_age,

@@ -101,10 +101,12 @@ def _check(
     connection: psycopg.Connection, target: TargetTable, replan: Replan, written: int
 ) -> DayHistogram | None:
     """What the target has per day, if there is a key; TableError if it is not what this run committed."""
+    # From the count on nobody else writes; where days of a key may stay, others may read meanwhile.
+    lock: LiteralString = "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"
+    if replan.key:
+        lock = "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE"
+    connection.execute(sql.SQL(lock).format(identifier(target)))
     loaded = _days(connection, target, *replan.key) if replan.key else None
-    if not loaded:
-        lock: LiteralString = "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"
-        connection.execute(sql.SQL(lock).format(identifier(target)))
     rows = loaded.rows if loaded else _rows(connection, target)
     if rows != written:
         raise TableError(
