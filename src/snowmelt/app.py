@@ -34,7 +34,7 @@ from snowmelt.model import (
 from snowmelt.observer import Observer, Silence
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan, Refusal, TablePlan
-from snowmelt.planner import Surroundings, plan_table, rows_refusals
+from snowmelt.planner import plan_table
 from snowmelt.ports import Executor, Source
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
@@ -42,6 +42,7 @@ from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
+from snowmelt.refusals import Surroundings, rows_refusals
 from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Choice:
     run_id: UUID | None = None
     max_age_hours: float | None = None
     restart: tuple[str, ...] = ()
+    deadline_seconds: float | None = None
+    """How long this process may run, where something ends it: chunks are made small enough for that."""
 
 
 class Mover:
@@ -149,6 +152,7 @@ class Mover:
             writers=tuple(writer for writer in writers if writer.run_id != run_id),
             resumes=next((load for load in stored if is_same(load, job)), None),
             resume_hours=choice.max_age_hours or self.config.resume_max_age,
+            deadline_seconds=choice.deadline_seconds,
         )
 
     def run(
@@ -262,6 +266,7 @@ class Mover:
             load.key,
             Tag(run_id, database, load.table_id),
             load.planned_rows,
+            load.chunk_rows,
         )
         return TableWork(table, database, self._origins.open(job.source_name))
 

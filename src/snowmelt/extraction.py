@@ -2,63 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from snowmelt.chunks import Chunk, DateRangeStrategy, Loaded, ResultSetStrategy, query_once
+from snowmelt.chunks import Chunk, Key, query_once
 from snowmelt.errors import CountMismatch
+from snowmelt.histogram import KeyHistogram, Loaded
+from snowmelt.keys import FoundKey, KeyProblem, keys_of, own_key
 from snowmelt.model import (
-    ChunkKey,
     Claim,
-    Column,
     Extraction,
     LoadTable,
     Relation,
+    SourceTable,
     TableJob,
 )
 from snowmelt.ports import QuerySource, Replan, Source
+from snowmelt.strategies import (
+    ResultSetStrategy,
+    chunks_beside,
+    heavy_spans,
+    refined,
+    strategy_of,
+)
+
+ROWS_PER_SECOND = 100_000
+"""For the expected duration that retentions are held against: a fifth of what one machine of 2 cores moved."""
+RESULT_HOURS = 24.0
+"""Snowflake keeps a result for so long: https://docs.snowflake.com/en/user-guide/querying-persisted-results"""
+RESULT_SHARE = 0.25
+"""Of the time that a result is kept, what a load may be expected to take of it: the rest is for stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way that was picked, and why."""
+    """The way that was picked, by which keys if it is by chunks of a key, and why."""
 
     extraction: Extraction
+    keys: tuple[Key, ...]
     reason: str
 
 
-def pick(job: TableJob, relation: Relation, source: Source) -> Way:
+def pick(
+    job: TableJob, keys: tuple[Key, ...], relation: Relation, source: Source, chunk_rows: int
+) -> Way:
     """`query_per_chunk` or `one_query`, as the config says or else by what the table has.
 
     One query scans the table once and needs no key, but its result is kept for a day only: after that, what
     was not loaded is read again by a key, or all of it without one. It needs a source that keeps results.
     """
-    if job.extraction is not Extraction.AUTO:
-        return Way(job.extraction, "the config says so")
-    if job.keys:
-        return Way(Extraction.QUERY_PER_CHUNK, "chunking_columns names a key")
-    if not isinstance(source, QuerySource):
-        return Way(Extraction.QUERY_PER_CHUNK, "chunking_columns names none")
-    if relation.rows is not None and relation.rows <= job.batch_size:
-        return Way(Extraction.QUERY_PER_CHUNK, "the table fits into one chunk")
-    return Way(
-        Extraction.ONE_QUERY,
-        "without chunking_columns one query scans the table once, "
-        "and its result is loaded in parallel",
+    if job.extraction is Extraction.ONE_QUERY:
+        return Way(Extraction.ONE_QUERY, (), "the config says so")
+    if keys:
+        return Way(Extraction.QUERY_PER_CHUNK, keys, "chunking_columns names it")
+    rows = relation.rows
+    if rows is not None and rows <= chunk_rows:
+        return Way(Extraction.QUERY_PER_CHUNK, (), "the table fits into one chunk")
+    own = own_key(relation, job.source_watermark)
+    keeps_results = isinstance(source, QuerySource) and job.extraction is Extraction.AUTO
+    hours = (rows or 0) / ROWS_PER_SECOND / 3600
+    if keeps_results and (own is None or hours <= RESULT_HOURS * RESULT_SHARE):
+        return Way(Extraction.ONE_QUERY, (), _why_one_query(own))
+    if own is None:
+        return Way(
+            Extraction.QUERY_PER_CHUNK,
+            (),
+            "chunking_columns names no key, and the table has none to make chunks of: it is streamed as one",
+        )
+    reason = f"chunking_columns names none: by {own.what}"
+    if keeps_results:
+        reason += f", since the result of one query is kept for {RESULT_HOURS:.0f} hours only"
+    return Way(Extraction.QUERY_PER_CHUNK, own.keys, reason)
+
+
+def _why_one_query(own: FoundKey | None) -> str:
+    reason = (
+        "chunking_columns names none: one query scans the table once, and its result is loaded "
+        "in parallel"
     )
+    if own is None:
+        return f"{reason}; the table has no key of its own to make chunks of"
+    return f"{reason} (by {own.what}, each chunk would be a query)"
 
 
-def day_key(job: TableJob, columns: Sequence[Column]) -> ChunkKey | None:
-    """The chunking column if days can be made of it."""
-    for key in job.keys[:1]:
-        for column in columns:
-            if column.name == key.column and (
-                pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
-            ):
-                return key
-    return None
+def counted(
+    table: SourceTable,
+    keys: Sequence[Key],
+    source: Source,
+    snapshot: Mapping[str, object],
+    chunk_rows: int,
+    rows: int | None = None,
+) -> KeyHistogram:
+    """The rows by ranges of the first key, by one aggregated query. `rows` is about how many there are."""
+    grain = strategy_of(keys[0].kind).grain(rows, chunk_rows)
+    return source.histogram(table, keys[0], snapshot, grain)
+
+
+def recounted(
+    histogram: KeyHistogram,
+    table: SourceTable,
+    keys: Sequence[Key],
+    source: Source,
+    snapshot: Mapping[str, object],
+    chunk_rows: int,
+) -> KeyHistogram:
+    """The same, with what is too heavy for a chunk counted by the keys' own values, by one query if any is."""
+    spans = heavy_spans(histogram, keys, chunk_rows)
+    if not spans:
+        return histogram
+    return refined(histogram, spans, source.refine(table, keys, snapshot, spans, chunk_rows))
 
 
 def run_query(claim: Claim, table: LoadTable, source: QuerySource) -> tuple[Chunk, ...]:
@@ -72,7 +124,7 @@ def run_query(claim: Claim, table: LoadTable, source: QuerySource) -> tuple[Chun
             table=str(table.job.source),
             remedy="the source changed under the plan: load the table anew with --restart-table",
         )
-    return ResultSetStrategy(table.job.batch_size).chunks(result.query_id, result.rows)
+    return ResultSetStrategy(table.chunk_rows).chunks(result.query_id, result.rows)
 
 
 def replan(table: LoadTable, source: Source) -> Replan:
@@ -81,18 +133,27 @@ def replan(table: LoadTable, source: Source) -> Replan:
 
     Raises SourceChanged when the snapshot is gone too.
     """
-    key = day_key(table.job, table.columns)
+    key = _time_key(table)
     if (
         key is None or table.planned_rows is None
     ):  # nothing held the rows still: no day is comparable
         return Replan(_again)
-    histogram = source.days(table.job.source, key, table.snapshot)
-    strategy = DateRangeStrategy(table.job.batch_size)
+    of = (table.job.source, (key,), source, table.snapshot, table.chunk_rows)
+    histogram = recounted(counted(*of), *of)
 
     def chunks(loaded: Loaded) -> Sequence[tuple[Chunk, bool]]:
-        return strategy.chunks_beside(histogram, loaded) if loaded else _again(loaded)
+        return chunks_beside(histogram, table.chunk_rows, loaded) if loaded else _again(loaded)
 
-    return Replan(chunks, histogram)
+    return Replan(chunks, histogram.days())
+
+
+def _time_key(table: LoadTable) -> Key | None:
+    """The first chunking column if days can be made of it."""
+    relation = Relation(table.columns, table.key, table.snapshot)
+    keys = keys_of(table.job.keys[:1], relation)
+    if isinstance(keys, KeyProblem):
+        return None
+    return next((key for key in keys if key.kind.is_time), None)
 
 
 def _again(_loaded: Loaded) -> Sequence[tuple[Chunk, bool]]:

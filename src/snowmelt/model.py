@@ -13,6 +13,9 @@ import pyarrow as pa
 from snowmelt.chunks import Chunk
 from snowmelt.errors import RunError
 
+DEFAULT_CHUNK_ROWS = 100_000
+"""Of tables that release 0.2.0 planned, which stored none."""
+
 
 class KeyType(StrEnum):
     """How a chunking column is ranged over; the values of `chunking_column_types`."""
@@ -108,6 +111,10 @@ class Relation:
     """Rows of the snapshot that pass the filter, where describing it counted them."""
     notes: tuple[str, ...] = ()
     """What a plan should tell of the table, a line each."""
+    clustering: tuple[str, ...] = ()
+    """Columns that the table is clustered by, as far as they are columns or days of them."""
+    row_bytes: int | None = None
+    """What a row weighs, where the source knows or measured it."""
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -142,7 +149,8 @@ class TableJob:
     source: SourceTable
     target: TargetTable
     keys: tuple[ChunkKey, ...] = ()
-    batch_size: int = 100_000
+    batch_size: int | None = None
+    """Rows of a chunk, about; None leaves it to `sizing`."""
     parallel_threads: int = 4
     extraction: Extraction = Extraction.AUTO
     max_retry_attempts: int = 5
@@ -215,6 +223,7 @@ class LoadTable:
     """Columns that identify a row in messages."""
     tag: Tag = Tag(UUID(int=0))
     planned_rows: int | None = None
+    chunk_rows: int = DEFAULT_CHUNK_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +242,7 @@ class StoredLoad:
     """What decided its rows when it was planned: the document that `table_hash` is the hash of."""
     create: bool
     planned_rows: int | None
+    chunk_rows: int
     chunks: int
     completed_chunks: int
     completed_rows: int

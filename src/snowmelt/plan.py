@@ -45,6 +45,10 @@ class TablePlan:
     resumes: StoredLoad | None = None
     notes: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    chunk_rows: int = 0
+    """Rows of a chunk, about, as they were aimed at."""
+    row_bytes: int = 0
+    """What a row weighs on the way to the target, about."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -97,11 +101,10 @@ def _facts(table: TablePlan) -> list[str]:
 
 def _sizes(chunks: tuple[Chunk, ...]) -> str:
     counted = sorted(chunk.planned_rows for chunk in chunks if chunk.planned_rows is not None)
-    parts = len(chunks) - len(counted)
     text = f"{len(chunks):,} chunks"
     if counted:
         text += (
             f": smallest {counted[0]:,}, median {statistics.median_low(counted):,}, "
             f"largest {counted[-1]:,} rows"
         )
-    return text + (f"; {parts:,} parts of a heavy day, counted together" if parts else "")
+    return text

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, DayHistogram, KeyKind, Loaded
+from snowmelt.chunks import Chunk, Key, Span
+from snowmelt.histogram import DayHistogram, Grain, KeyHistogram, Loaded
 from snowmelt.model import (
-    ChunkKey,
     Claim,
     Column,
     Identity,
@@ -49,10 +49,25 @@ class Source(Protocol):
         """Rows of the snapshot that pass the table's filter."""
         ...
 
-    def days(
-        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
-    ) -> DayHistogram:
-        """Rows per day of the key, by one aggregated query."""
+    def histogram(
+        self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
+    ) -> KeyHistogram:
+        """Rows by ranges of the key, by one aggregated query."""
+        ...
+
+    def refine(
+        self,
+        table: SourceTable,
+        keys: Sequence[Key],
+        snapshot: Mapping[str, object],
+        spans: Sequence[Span],
+        rows: int,
+    ) -> tuple[KeyHistogram, ...]:
+        """A histogram for each span, by one aggregated query: buckets of the keys' own values.
+
+        A bucket has less than twice `rows` rows, unless all have one value of the first key; such a one of more
+        than `rows` is alone in its bucket, and split by the next key, if there is one.
+        """
         ...
 
     def read(
@@ -263,8 +278,8 @@ class Replan:
     histogram: DayHistogram | None = None
 
     @property
-    def key(self) -> tuple[str, KeyKind] | None:
-        return (self.histogram.column, self.histogram.kind) if self.histogram else None
+    def key(self) -> Key | None:
+        return self.histogram.key if self.histogram else None
 
 
 @dataclass(frozen=True, slots=True)

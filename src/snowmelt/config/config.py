@@ -78,6 +78,7 @@ class Config(ConfigFile):
     def _job(self, source: Source, table: Table) -> TableJob:
         types = table.chunking_column_types or (None,) * len(table.chunking_columns)
         keys = zip(table.chunking_columns, types, strict=True)
+        batch_size = _first(table.batch_size, source.batch_size, self.batch_size)
         return TableJob(
             source_name=source.source_name,
             source=self._source_table(source, table),
@@ -87,7 +88,7 @@ class Config(ConfigFile):
                 name=table.target or table.source,
             ),
             keys=tuple(ChunkKey(column, type) for column, type in keys),
-            batch_size=_first(table.batch_size, source.batch_size, self.batch_size),
+            batch_size=None if batch_size == "auto" else batch_size,
             parallel_threads=_first(
                 table.parallel_threads, source.parallel_threads, self.parallel_threads
             ),

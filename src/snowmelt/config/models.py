@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from snowmelt.config.dsn import read_dsn
 from snowmelt.config.settings import (
+    BatchSize,
     Commit,
     ConnectionText,
     Filter,
@@ -35,7 +36,10 @@ _JOB: dict[str, Any] = {
     for setting in dataclasses.fields(kind)
 }
 _THREADS = "Chunks moved at the same time."
-_BATCH_SIZE = "Rows of a chunk, about."
+_BATCH_SIZE = (
+    "Rows of a chunk, about; auto has them follow from the width of the rows, the time that a chunk "
+    "takes and the number of threads."
+)
 _RETRIES = "How often a chunk is tried again."
 _INSERT_ONLY = "Insert rows, update none."
 _SNAPSHOT = (
@@ -195,7 +199,9 @@ class Table(FileModel):
     snapshot: Snapshot | None = Field(default=None, description=_SNAPSHOT)
     extraction: Extraction | None = Field(default=None, description=_EXTRACTION)
     chunking_columns: tuple[Text, ...] = Field(
-        default=(), description="Columns whose ranges make the chunks; without any it is one chunk."
+        default=(),
+        description="Columns whose ranges make the chunks; the second splits a value of the first "
+        "that is too heavy for one. Without any, a key of the table or one query does.",
     )
     chunking_column_types: tuple[KeyType, ...] = Field(
         default=(), description="How each chunking column is ranged over, one per column."
@@ -218,7 +224,7 @@ class Table(FileModel):
         description="Drop indexes during the load and build them after it.",
     )
     parallel_threads: FromOne | None = Field(default=None, description=_THREADS)
-    batch_size: FromOne | None = Field(default=None, description=_BATCH_SIZE)
+    batch_size: BatchSize | None = Field(default=None, description=_BATCH_SIZE)
     max_retry_attempts: FromZero | None = Field(default=None, description=_RETRIES)
     sort_columns: SortColumns = None
     batch_size_copy_mode: BatchSizeCopyMode = None
@@ -259,7 +265,7 @@ class Source(FileModel):
     )
     target_pg_schema: Text = Field(default="public", description="Target schema.")
     parallel_threads: FromOne | None = Field(default=None, description=_THREADS)
-    batch_size: FromOne | None = Field(default=None, description=_BATCH_SIZE)
+    batch_size: BatchSize | None = Field(default=None, description=_BATCH_SIZE)
     max_retry_attempts: FromZero | None = Field(default=None, description=_RETRIES)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
     truncate_onstart: bool = Field(
@@ -281,7 +287,7 @@ class ConfigFile(FileModel):
     )
     postgres: Postgres = Field(description="Where the rows go.")
     parallel_threads: FromOne = Field(default=_JOB["parallel_threads"], description=_THREADS)
-    batch_size: FromOne = Field(default=_JOB["batch_size"], description=_BATCH_SIZE)
+    batch_size: BatchSize = Field(default="auto", description=_BATCH_SIZE)
     max_retry_attempts: FromZero = Field(default=_JOB["max_retry_attempts"], description=_RETRIES)
     insert_only_mode: bool = Field(default=_JOB["insert_only"], description=_INSERT_ONLY)
     snapshot: Snapshot = Field(default=_JOB["snapshot"], description=_SNAPSHOT)

@@ -101,6 +101,15 @@ def _read_size(value: object) -> object:
     return value
 
 
+def _read_batch_size(value: object) -> object:
+    """`auto`, or a number of rows."""
+    if isinstance(value, str) and value != "auto":
+        raise problem(
+            "is neither auto nor a number of rows", "write auto, or a number such as 100000"
+        )
+    return _no_boolean(value)
+
+
 def _check_host(value: str) -> str:
     if "://" in value or "@" in value:
         raise problem("is a whole address, not a host", "put the address under the key dsn")
@@ -127,6 +136,9 @@ Filter = Annotated[str | None, BeforeValidator(_no_blank)]
 FromZero = Annotated[int, Field(ge=0), BeforeValidator(_no_boolean)]
 FromOne = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
 FromTwo = Annotated[int, Field(ge=2), BeforeValidator(_no_boolean)]
+BatchSize = Annotated[
+    Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_read_batch_size)
+]
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_boolean)]
 Size = Annotated[str, BeforeValidator(_read_size), JsonSchema({"type": "string", "pattern": _SIZE})]
 Commit = Annotated[

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from snowmelt.chunks import range_to_json
 from snowmelt.errors import CountMismatch
-from snowmelt.model import Column, SourceTable, StoredLoad, TargetTable, Writer
+from snowmelt.model import DEFAULT_CHUNK_ROWS, Column, SourceTable, StoredLoad, TargetTable, Writer
 from snowmelt.plan import TablePlan
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
@@ -61,6 +61,7 @@ class PostgresLoads:
                             "strategy": plan.strategy,
                             "reason": plan.reason,
                             "create": plan.create,
+                            "chunk_rows": plan.chunk_rows,
                             "facts": dict(plan.facts),
                             "row_key": list(plan.key),
                             "primary_key": list(plan.relation.primary_key) if plan.create else [],
@@ -106,6 +107,7 @@ class PostgresLoads:
                 facts=row["plan"].get("facts", {}),
                 create=row["plan"].get("create", False),
                 planned_rows=row["planned_rows"],
+                chunk_rows=row["plan"].get("chunk_rows", DEFAULT_CHUNK_ROWS),
                 chunks=row["chunks"],
                 completed_chunks=row["completed_chunks"],
                 completed_rows=row["completed_rows"],

@@ -10,8 +10,9 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from snowmelt.chunks import DayHistogram, KeyKind, Loaded
+from snowmelt.chunks import Key, KeyKind
 from snowmelt.errors import RetriableError, TableError
+from snowmelt.histogram import DayHistogram, Loaded
 from snowmelt.model import TargetTable
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import LOCK_TIMEOUT_MS, add_chunks, brief, evict_within
@@ -22,9 +23,9 @@ from snowmelt.postgres.queries import query
 _log = logging.getLogger(__name__)
 
 _DAYS: dict[KeyKind, LiteralString] = {
-    "date": "{}",
-    "timestamp": "{}::date",
-    "instant": "({} AT TIME ZONE 'UTC')::date",
+    KeyKind.DATE: "{}",
+    KeyKind.TIMESTAMP: "{}::date",
+    KeyKind.INSTANT: "({} AT TIME ZONE 'UTC')::date",
 }
 _CLAMPED: LiteralString = (
     "CASE WHEN {key} IS NULL THEN NULL ELSE greatest(least({day}, '9999-12-31'), '0001-01-01') END"
@@ -106,7 +107,7 @@ def _check(
     if replan.key:
         lock = "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE"
     connection.execute(sql.SQL(lock).format(identifier(target)))
-    loaded = _days(connection, target, *replan.key) if replan.key else None
+    loaded = _days(connection, target, replan.key) if replan.key else None
     rows = loaded.rows if loaded else _rows(connection, target)
     if rows != written:
         raise TableError(
@@ -124,24 +125,19 @@ def _rows(connection: psycopg.Connection, target: TargetTable) -> int:
     return int(row[0]) if row else 0
 
 
-def _days(
-    connection: psycopg.Connection, target: TargetTable, column: str, kind: KeyKind
-) -> DayHistogram:
+def _days(connection: psycopg.Connection, target: TargetTable, key: Key) -> DayHistogram:
     statement: LiteralString = "SELECT {} AS day, count(*) FROM {} GROUP BY 1 ORDER BY 1"
-    rows = connection.execute(
-        sql.SQL(statement).format(_day(column, kind), identifier(target))
-    ).fetchall()
+    rows = connection.execute(sql.SQL(statement).format(_day(key), identifier(target))).fetchall()
     return DayHistogram(
-        column,
-        kind,
+        key,
         tuple((day, count) for day, count in rows if day is not None),
         sum(count for day, count in rows if day is None),
     )
 
 
-def _day(column: str, kind: KeyKind) -> sql.Composed:
-    key = sql.Identifier(column)
-    return sql.SQL(_CLAMPED).format(key=key, day=sql.SQL(_DAYS[kind]).format(key))
+def _day(key: Key) -> sql.Composed:
+    column = sql.Identifier(key.column)
+    return sql.SQL(_CLAMPED).format(key=column, day=sql.SQL(_DAYS[key.kind]).format(column))
 
 
 def _remove(
@@ -151,13 +147,13 @@ def _remove(
     if not (kept and replan.key):
         _empty(connection, table)
         return
-    column, kind = replan.key
+    column = sql.Identifier(replan.key.column)
     delete: LiteralString = (
         "DELETE FROM {table} "
         "WHERE NOT CASE WHEN {key} IS NULL THEN %s ELSE {day} = ANY (%s::date[]) END"
     )
     connection.execute(
-        sql.SQL(delete).format(table=table, key=sql.Identifier(column), day=_day(column, kind)),
+        sql.SQL(delete).format(table=table, key=column, day=_day(replan.key)),
         [kept.nulls, sorted(kept.days)],
     )
 

@@ -11,27 +11,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
-from snowmelt.chunks import (
-    Bound,
-    Chunk,
-    DayHistogram,
-    KeyKind,
-    KeyRange,
-    NullKeys,
-    QueryOnce,
-    ResultBatches,
-    WholeTable,
-)
+from snowmelt.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
 from snowmelt.errors import SourceChanged, TableError, UsageError
-from snowmelt.model import ChunkKey, Column, Reading, Relation, SourceTable, Tag
+from snowmelt.histogram import Grain, KeyHistogram
+from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
+from snowmelt.sources import key_sql
+from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
+from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 
+KEYS = DuckDBKeys()
 BATCH_BYTES = 4 << 20
 """What a batch is meant to weigh; its row count follows from the columns' estimated widths."""
 TEXT_BYTES = 48
@@ -92,34 +86,31 @@ class DuckDBSource:
             ((rows,),) = cursor.sql(query).fetchall()
         return int(rows)
 
-    def days(
-        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
-    ) -> DayHistogram:
-        """Rows per day by one aggregated query; raises TableError if the key is no date or timestamp."""
+    def histogram(
+        self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
+    ) -> KeyHistogram:
+        """Rows by ranges of the key, by one aggregated query."""
         self._check_snapshot(table, snapshot)
-        name = _quoted(key.column)
         with self._failing(table) as cursor:
             relation = self._relation(table)
-            described = cursor.sql(f"DESCRIBE SELECT {name} FROM {relation}").fetchall()
-            kind = _kind(str(described[0][1]), key, table)
-            day = (
-                f"CAST({name} AT TIME ZONE 'UTC' AS DATE)"
-                if kind == "instant"
-                else f"CAST({name} AS DATE)"
-            )
-            # greatest() and least() pass over NULL, so NULL keys are told apart first.
-            rows = cursor.sql(
-                f"SELECT CASE WHEN {name} IS NULL THEN NULL ELSE "
-                f"greatest(least({day}, DATE '9999-12-31'), DATE '0001-01-01') END AS day, count(*) "
-                f"FROM {relation} {_where(table)} GROUP BY day ORDER BY day NULLS LAST"
-            ).fetchall()
-        return DayHistogram(
-            column=key.column,
-            kind=kind,
-            days=tuple((day, count) for day, count in rows if day is not None),
-            nulls=sum(count for day, count in rows if day is None),
-            nullable=described[0][2] != "NO",
-        )
+            statement = key_sql.coarse(KEYS, relation, _where(table), key, grain)
+            return coarse_histogram(key, _rows(cursor, statement))
+
+    def refine(
+        self,
+        table: SourceTable,
+        keys: Sequence[Key],
+        snapshot: Mapping[str, object],
+        spans: Sequence[Span],
+        rows: int,
+    ) -> tuple[KeyHistogram, ...]:
+        """A histogram for each span by the keys' own values, by one aggregated query."""
+        self._check_snapshot(table, snapshot)
+        conditions = [table.filter] if table.filter is not None else []
+        with self._failing(table) as cursor:
+            relation = self._relation(table)
+            statement = key_sql.fine(KEYS, relation, conditions, keys, spans, rows)
+            return fine_histograms(keys, _rows(cursor, statement), spans=len(spans))
 
     @contextmanager
     def read(
@@ -132,7 +123,7 @@ class DuckDBSource:
     ) -> Iterator[Reading]:
         """The chunk's rows as batches of some megabytes, of exactly the columns' types."""
         self._check_snapshot(table, snapshot)
-        names = ", ".join(_quoted(column.name) for column in columns)
+        names = ", ".join(quoted(column.name) for column in columns)
         query = f"SELECT {names} FROM {self._relation(table)} {_where(table, _predicate(chunk))}"
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         with self._failing(table) as cursor:
@@ -172,7 +163,7 @@ class DuckDBSource:
     def _relation(self, table: SourceTable) -> str:
         if self._kind == "duckdb":
             parts = (table.database, table.schema, table.name)
-            return ".".join(_quoted(part) for part in parts if part)
+            return ".".join(quoted(part) for part in parts if part)
         reader = _READERS.get(Path(table.name).suffix.lower())
         if reader is None:
             raise TableError(
@@ -180,7 +171,7 @@ class DuckDBSource:
                 table=str(table),
                 remedy="name a file or glob that ends in .parquet, .csv, .tsv or .csv.gz",
             )
-        return f"{reader}({_literal(str(self._path / table.name))})"
+        return f"{reader}({literal(str(self._path / table.name))})"
 
     def _files(self, table: SourceTable) -> list[Path]:
         if self._kind == "duckdb":
@@ -262,21 +253,6 @@ def _mentions(node: object) -> tuple[set[str], set[str]]:
     return functions, names
 
 
-def _kind(type: str, key: ChunkKey, table: SourceTable) -> KeyKind:
-    if type == "DATE":
-        return "date"
-    if type == "TIMESTAMP WITH TIME ZONE":
-        return "instant"
-    if type.startswith("TIMESTAMP"):
-        return "timestamp"
-    raise TableError(
-        f"the chunking column is {type}, and chunks are made by date here",
-        table=str(table),
-        column=f'"{key.column}"',
-        remedy="name a date or timestamp column in chunking_columns, or leave it out: one chunk is streamed",
-    )
-
-
 def _where(table: SourceTable, predicate: str | None = None) -> str:
     conditions = [predicate] if predicate else []
     if table.filter is not None:
@@ -285,28 +261,13 @@ def _where(table: SourceTable, predicate: str | None = None) -> str:
 
 
 def _predicate(chunk: Chunk) -> str | None:
-    match chunk.range:
-        case WholeTable():
-            return None
-        case NullKeys(column):
-            return f"{_quoted(column)} IS NULL"
-        case KeyRange(column, low, high):
-            name = _quoted(column)
-            ends = [f"{name} >= {_bound(low)}"] if low is not None else []
-            ends += [f"{name} < {_bound(high)}"] if high is not None else []
-            return " AND ".join(ends) or f"{name} IS NOT NULL"
-        case QueryOnce() | ResultBatches():
-            raise TableError("a chunk of a query's result can't be read from files")
+    if isinstance(chunk.range, QueryOnce | ResultBatches):
+        raise TableError("a chunk of a query's result can't be read from files")
+    return key_sql.condition(KEYS, chunk.range)
 
 
-def _bound(bound: Bound) -> str:
-    match bound:
-        case datetime(tzinfo=None):
-            return f"TIMESTAMP '{bound.isoformat(' ')}'"
-        case datetime():
-            return f"TIMESTAMPTZ '{bound.astimezone(UTC).isoformat(' ')}'"
-        case date():
-            return f"DATE '{bound.isoformat()}'"
+def _rows(cursor: duckdb.DuckDBPyConnection, statement: str) -> Sequence[tuple[Any, ...]]:
+    return cursor.execute(statement).fetchall()
 
 
 def _batch_rows(schema: pa.Schema) -> int:
@@ -322,14 +283,6 @@ def _fixed(type: pa.DataType) -> bool:
         return bool(type.bit_width > 0)
     except ValueError:
         return False
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from snowmelt.model import Column
 from snowmelt.types import INT64_DIGITS, snowflake_fact, snowflake_type
 
 _INT64 = 1 << 63
+_KEEPS_ORDER = (exp.Column, exp.Cast, exp.TsOrDsToDate, exp.Date, exp.DateTrunc, exp.TimestampTrunc)
 _NANOSECOND_YEARS = range(1678, 2262)
 """The years that an int64 of nanoseconds since 1970 reaches from end to end."""
 
@@ -96,6 +101,32 @@ def _fitted(column: Column, observed: Observed | None) -> Column:
         inside = low in _NANOSECOND_YEARS and high in _NANOSECOND_YEARS
         return column if inside else replace(column, type=pa.timestamp("us", tz=column.type.tz))
     return column
+
+
+def clustering_columns(key: str, columns: Sequence[Column]) -> tuple[str, ...]:
+    """The columns of a clustering key, as far as it begins with columns or with days and the like of them.
+
+    `key` is as Snowflake writes it: `LINEAR(TO_DATE("at"), REGION)`.
+    """
+    inner = re.fullmatch(r"\s*(?:LINEAR)?\s*\((.*)\)\s*", key, re.DOTALL | re.IGNORECASE)
+    if inner is None:
+        return ()
+    try:
+        parts = sqlglot.parse_one(f"SELECT {inner[1]}", dialect="snowflake").expressions
+    except SqlglotError:
+        return ()
+    known = {column.name for column in columns}
+    found = []
+    for part in parts:
+        named = list(part.find_all(exp.Column))
+        if len(named) != 1 or not isinstance(part, _KEEPS_ORDER):
+            break
+        name = named[0].this
+        spelled = name.this if name.args.get("quoted") else str(name.this).upper()
+        if spelled not in known:
+            break
+        found.append(spelled)
+    return tuple(found)
 
 
 def notes(columns: Sequence[Column]) -> tuple[str, ...]:

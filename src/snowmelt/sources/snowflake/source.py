@@ -11,10 +11,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from snowmelt.chunks import Chunk, DayHistogram, KeyKind, ResultBatches
+from snowmelt.chunks import Chunk, Key, ResultBatches, Span
 from snowmelt.errors import ResultGone, RetriableError, SourceChanged, TableError
+from snowmelt.histogram import Grain, KeyHistogram
 from snowmelt.model import (
-    ChunkKey,
     Column,
     Reading,
     Relation,
@@ -23,9 +23,10 @@ from snowmelt.model import (
     SourceTable,
     Tag,
 )
+from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
-from snowmelt.sources.snowflake.columns import fitted, notes, plain
+from snowmelt.sources.snowflake.columns import clustering_columns, fitted, notes, plain
 from snowmelt.sources.snowflake.filters import bind
 from snowmelt.sources.snowflake.login import Login
 from snowmelt.sources.snowflake.results import Result, reading
@@ -85,6 +86,8 @@ class SnowflakeSource:
             if table.snapshot is Snapshot.TIME_TRAVEL
             else None,
             rows=seen.rows,
+            clustering=clustering_columns(kind.clustering, columns),
+            row_bytes=kind.row_bytes,
             notes=(*_notes(snapshot, kind), *_key_notes(key), *notes(columns)),
         )
 
@@ -95,21 +98,28 @@ class SnowflakeSource:
         ((rows,),) = self._rows(statements.count(name, moment, stored.filter), table)
         return int(rows)
 
-    def days(
-        self, table: SourceTable, key: ChunkKey, snapshot: Mapping[str, object]
-    ) -> DayHistogram:
-        """Rows per day by one aggregated query; raises TableError if the key is no date or timestamp."""
+    def histogram(
+        self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
+    ) -> KeyHistogram:
+        """Rows by ranges of the key, by one aggregated query."""
         stored = TableSnapshot.from_json(snapshot)
-        types = {name: type for name, type, _ in stored.read_as.columns}
-        kind = _kind(types.get(key.column, "no column of the table"), key, table)
         name, moment = self._standing(table, stored)
-        rows = self._rows(statements.days(name, moment, key.column, kind, stored.filter), table)
-        return DayHistogram(
-            key.column,
-            kind,
-            tuple((day, int(count)) for day, count in rows if day is not None),
-            sum(int(count) for day, count in rows if day is None),
-        )
+        statement = statements.key_histogram(name, moment, key, grain, stored.filter)
+        return coarse_histogram(key, self._rows(statement, table))
+
+    def refine(
+        self,
+        table: SourceTable,
+        keys: Sequence[Key],
+        snapshot: Mapping[str, object],
+        spans: Sequence[Span],
+        rows: int,
+    ) -> tuple[KeyHistogram, ...]:
+        """A histogram for each span by the keys' own values, by one aggregated query."""
+        stored = TableSnapshot.from_json(snapshot)
+        name, moment = self._standing(table, stored)
+        statement = statements.finer_histograms(name, moment, keys, spans, rows, stored.filter)
+        return fine_histograms(keys, self._rows(statement, table), spans=len(spans))
 
     @contextmanager
     def read(
@@ -292,25 +302,6 @@ class SnowflakeSource:
                 table=str(table),
                 remedy="put it back as it was to go on, or load the table anew with --restart-table",
             )
-
-
-def _kind(type: str, key: ChunkKey, table: SourceTable) -> KeyKind:
-    name = type.partition("(")[0].upper()
-    kinds: dict[str, KeyKind] = {
-        "DATE": "date",
-        "TIMESTAMP_NTZ": "timestamp",
-        "DATETIME": "timestamp",
-        "TIMESTAMP_LTZ": "instant",
-        "TIMESTAMP_TZ": "instant",
-    }
-    if name in kinds:
-        return kinds[name]
-    raise TableError(
-        f"the chunking column is {type}, and chunks are made by date here",
-        table=str(table),
-        column=f'"{key.column}"',
-        remedy="name a date or timestamp column in chunking_columns, or leave it out: one query is read in parts",
-    )
 
 
 def _key_notes(key: Sequence[str]) -> tuple[str, ...]:

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
-from snowmelt.chunks import Bound, KeyKind, KeyRange, NullKeys, Range, WholeTable
+from snowmelt.chunks import Key, Range, Span
+from snowmelt.histogram import Grain
 from snowmelt.model import Column, SourceTable
+from snowmelt.sources import key_sql
+from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal, quoted
 from snowmelt.types import SnowflakeType, snowflake_fact, snowflake_type
 
+KEYS = SnowflakeKeys()
 SESSION = "SELECT CURRENT_TIMESTAMP(), CURRENT_ROLE(), CURRENT_SECONDARY_ROLES()"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 RUNNING = "'RUNNING', 'QUEUED', 'BLOCKED', 'RESUMING_WAREHOUSE'"
 """States of a query that has not ended; https://docs.snowflake.com/en/sql-reference/functions/query_history"""
-
-
-def quoted(name: str) -> str:
-    """An identifier, exactly as written."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A string. Snowflake reads backslashes in it as escapes."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def relation(*parts: str) -> str:
@@ -41,7 +35,7 @@ def table(source: SourceTable) -> str:
 
 def at(moment: datetime) -> str:
     """The clause that reads one moment. TIMESTAMP_TZ, so that no session's zone has a say."""
-    return f" AT (TIMESTAMP => {bound_literal(moment)})"
+    return f" AT (TIMESTAMP => '{moment.astimezone(UTC).isoformat()}'::TIMESTAMP_TZ)"
 
 
 def use_warehouse(name: str) -> str:
@@ -60,10 +54,11 @@ def primary_key(name: str) -> str:
 
 
 def properties(source: SourceTable) -> str:
-    """Kind, transience and retention of a table or view."""
+    """Kind, transience, retention, rows, bytes as stored, and clustering key of a table or view."""
     schema = literal(source.schema) if source.schema else "CURRENT_SCHEMA()"
     return (
-        f"SELECT table_type, is_transient, retention_time FROM {_information_schema(source)}.TABLES "
+        "SELECT table_type, is_transient, retention_time, row_count, bytes, clustering_key "
+        f"FROM {_information_schema(source)}.TABLES "
         f"WHERE table_schema = {schema} AND table_name = {literal(source.name)}"
     )
 
@@ -97,19 +92,22 @@ def count(name: str, moment: str, filter: str | None) -> str:
     return f"SELECT COUNT(*) FROM {name}{moment}{where(filter)}"
 
 
-def days(name: str, moment: str, key: str, kind: KeyKind, filter: str | None) -> str:
-    """Rows per day of a key. An instant's day is its day in UTC: DATE() of a TIMESTAMP_TZ would take each
-    row's own zone, and comparisons take the instant."""
-    column = quoted(key)
-    day = (
-        f"TO_DATE(CONVERT_TIMEZONE('UTC', {column}))" if kind == "instant" else f"TO_DATE({column})"
-    )
-    return (
-        f"SELECT CASE WHEN {column} IS NULL THEN NULL "
-        f"WHEN {day} > '9999-12-31'::DATE THEN '9999-12-31'::DATE "
-        f"WHEN {day} < '0001-01-01'::DATE THEN '0001-01-01'::DATE ELSE {day} END, COUNT(*) "
-        f"FROM {name}{moment}{where(filter)} GROUP BY 1 ORDER BY 1"
-    )
+def key_histogram(name: str, moment: str, key: Key, grain: Grain, filter: str | None) -> str:
+    """Rows by ranges of a key: see `key_sql.coarse`."""
+    return key_sql.coarse(KEYS, f"{name}{moment}", where(filter), key, grain)
+
+
+def finer_histograms(
+    name: str,
+    moment: str,
+    keys: Sequence[Key],
+    spans: Sequence[Span],
+    rows: int,
+    filter: str | None,
+) -> str:
+    """Rows by the values of keys within spans: see `key_sql.fine`."""
+    conditions = [filter] if filter is not None else []
+    return key_sql.fine(KEYS, f"{name}{moment}", conditions, keys, spans, rows)
 
 
 def rows(name: str, moment: str, columns: Sequence[Column], *conditions: str | None) -> str:
@@ -135,17 +133,7 @@ def watched(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def condition(range: Range) -> str | None:
     """The rows of a range, on the raw column: no rounding moves a row across a bound."""
-    match range:
-        case WholeTable():
-            return None
-        case NullKeys(column):
-            return f"{quoted(column)} IS NULL"
-        case KeyRange(column, low, high):
-            name = quoted(column)
-            ends = [f"{name} >= {bound_literal(low)}"] if low is not None else []
-            ends += [f"{name} < {bound_literal(high)}"] if high is not None else []
-            return " AND ".join(ends) or f"{name} IS NOT NULL"
-    raise ValueError(f"no rows of a table: {range!r}")
+    return key_sql.condition(KEYS, range)
 
 
 def where(*conditions: str | None) -> str:
@@ -153,17 +141,6 @@ def where(*conditions: str | None) -> str:
     ends there."""
     given = [f"(\n{text}\n)" for text in conditions if text is not None]
     return f" WHERE {' AND '.join(given)}" if given else ""
-
-
-def bound_literal(bound: Bound) -> str:
-    """A bound with its type, to the microsecond."""
-    match bound:
-        case datetime(tzinfo=None):
-            return f"'{bound.isoformat()}'::TIMESTAMP_NTZ"
-        case datetime():
-            return f"'{bound.astimezone(UTC).isoformat()}'::TIMESTAMP_TZ"
-        case date():
-            return f"'{bound.isoformat()}'::DATE"
 
 
 def clone(name: str, of: str, moment: str) -> str:
