@@ -1,18 +1,19 @@
 """`make bench`: ways into PostgreSQL side by side, same rows, same connections, alternating.
 
 `parquet` sets snowmelt from Parquet beside raw COPY and DuckDB, `wire` sets snowmelt from Snowflake, played by a
-stand-in for its server, beside the bare connector, dlt and Sling.
+stand-in for its server, beside the bare connector, dlt and Sling; `planning` shows what it takes to cut a table
+into many chunks.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import parquet, wire
+from benchmarks import parquet, planning, wire
 from snowmelt.demo.place import roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 
-PARTS = ("parquet", "wire")
+PARTS = ("parquet", "wire", "planning")
 # A server that was sized for loading: no checkpoint falls into a round.
 SERVER = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
 
@@ -36,6 +37,8 @@ def main() -> None:
         if "wire" in parts:
             peers = not options.no_peers
             wire.run(folder, server.dsn(), options.rounds, options.wire_rows, peers=peers)
+        if "planning" in parts:
+            planning.run(folder, server.dsn(), options.rounds)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ with snowmelt.open(config) as mover:
     report.raise_for_failures()
 """
 
-from snowmelt.app import Choice, Mover
+from snowmelt.app import Mover
 from snowmelt.app import open_mover as open
 from snowmelt.config import Config, load_config
 from snowmelt.errors import SnowmeltError
 from snowmelt.executors.threads import Threads
 from snowmelt.model import Report
 from snowmelt.plan import Plan
+from snowmelt.survey import Choice
 
 __all__ = [
     "Choice",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 import time
@@ -12,15 +11,13 @@ from functools import partial
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from snowmelt.config import Config
-from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database, server_of
 from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
-from snowmelt.identity import identity, table_facts, table_hash
-from snowmelt.matching import is_named, is_same, names_of, place_of
+from snowmelt.matching import is_named, is_same, place_of
 from snowmelt.model import (
     LoadTable,
     Report,
@@ -34,30 +31,18 @@ from snowmelt.model import (
 from snowmelt.observer import Observer, Silence
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan, Refusal, TablePlan
-from snowmelt.planner import plan_table
-from snowmelt.ports import Executor, Source
+from snowmelt.ports import Executor
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
-from snowmelt.refusals import Surroundings, rows_refusals
+from snowmelt.refusals import rows_refusals
 from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
+from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Choice:
-    """How a run is found or begun. `restart` names tables, by source or target, that are planned anew."""
-
-    resume: bool = True
-    run_id: UUID | None = None
-    max_age_hours: float | None = None
-    restart: tuple[str, ...] = ()
-    deadline_seconds: float | None = None
-    """How long this process may run, where something ends it: chunks are made small enough for that."""
 
 
 class Mover:
@@ -71,6 +56,7 @@ class Mover:
         self._heartbeats: list[Heartbeat] = []
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
+        self._survey = Survey(config, self.jobs, self._origins, self._databases)
 
     def __enter__(self) -> Self:
         return self
@@ -84,82 +70,15 @@ class Mover:
         for database in self._databases.values():
             database.session.close()
 
-    def plan(self, choice: Choice = Choice()) -> Plan:
+    def plan(self, choice: Choice = ANEW_OR_RESUMED) -> Plan:
         """What a run would do, without changing anything. Raises SnowmeltError for what can't be planned."""
-        known = sorted({name for job in self.jobs for name in names_of(job)})
-        for name in choice.restart:
-            if name not in known:
-                raise unknown_name("table", name, known)
-        run_id, stored = self._unfinished(choice)
-        who = identity(self.config)
-        tables = []
-        with ExitStack() as stack:
-            open_sources: dict[str, Source] = {}
-            for job in self.jobs:
-                if job.source_name not in open_sources:
-                    source = self._origins.open(job.source_name)()
-                    stack.callback(source.close)
-                    open_sources[job.source_name] = source
-                around = self._surroundings(job, run_id, stored, choice)
-                if is_named(job, choice.restart):
-                    around = dataclasses.replace(around, resumes=None)
-                tables.append(plan_table(job, open_sources[job.source_name], around))
-        return Plan(run_id or uuid4(), who, run_id is not None, tuple(tables), self.config.warnings)
-
-    def _unfinished(self, choice: Choice) -> tuple[UUID | None, list[StoredLoad]]:
-        """The run to go on with, and its tables as every database has them."""
-        ledgers = [database for database in self._databases.values() if database.has_ledger]
-        run_id = choice.run_id
-        who = identity(self.config)
-        if run_id is None and choice.resume:
-            age = choice.max_age_hours or self.config.resume_max_age
-            candidates = (database.runs.find(who, age) for database in ledgers)
-            run_id = next((run for run in candidates if run is not None), None)
-        if run_id is None:
-            return None, []
-        found = {database: database.runs.status(run_id) for database in ledgers}
-        known = [database for database in ledgers if found[database]]
-        if not known:
-            raise UnknownName(
-                f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
-            )
-        theirs = found[known[0]][0].source_names
-        if theirs != who.source_names:
-            raise Refused(
-                f"run {run_id} is a run of {', '.join(theirs)}",
-                remedy="name the same sources to resume it",
-            )
-        return run_id, [load for database in known for load in database.loads.of(run_id)]
-
-    def _surroundings(
-        self,
-        job: TableJob,
-        run_id: UUID | None,
-        stored: Sequence[StoredLoad],
-        choice: Choice = Choice(),
-    ) -> Surroundings:
-        database = self._databases[job.target.database]
-        facts = table_facts(job, self.config.origin(self._sources[job.source_name]))
-        writers = database.loads.writers(job.target) if database.has_ledger else ()
-        target = database.target.inspect(job.target)
-        if run_id is not None and stored and not target.has_rows:
-            # Another worker of the run may just have emptied it, to read it again: its ledger first.
-            stored = database.loads.of(run_id)
-        return Surroundings(
-            table_hash=table_hash(facts),
-            facts=facts,
-            target=target,
-            writers=tuple(writer for writer in writers if writer.run_id != run_id),
-            resumes=next((load for load in stored if is_same(load, job)), None),
-            resume_hours=choice.max_age_hours or self.config.resume_max_age,
-            deadline_seconds=choice.deadline_seconds,
-        )
+        return self._survey.plan(choice)
 
     def run(
         self,
         plan: Plan,
         *,
-        choice: Choice = Choice(),
+        choice: Choice = ANEW_OR_RESUMED,
         executor: Executor | None = None,
         observer: Observer | None = None,
         stop: Stop | None = None,
@@ -232,8 +151,8 @@ class Mover:
                 if mine is not None:
                     database.loads.forget(plan.run_id, mine.table_id)
                     forgotten.append(mine)
-                around = self._surroundings(table.job, plan.run_id, ())
-                if refusals := rows_refusals(around):
+                situation = self._survey.situation(table.job, plan.run_id, ())
+                if refusals := rows_refusals(situation):
                     raise Refused(_refused([(table, refusal) for refusal in refusals]))
                 database.loads.add(plan.run_id, table)
         for load in forgotten:

@@ -7,7 +7,8 @@
     ├── Refused                    snowmelt will not do this; nothing was changed
     ├── RetriableError             try again, through a new claim
     │   ├── ConnectionLost         and open a new connection first
-    │   └── ResultGone             once the table's query has run again
+    │   ├── ResultGone             once the table's query has run again
+    │   └── TooHeavy               in smaller chunks, if the chunk can be split
     ├── ClaimLost                  somebody else owns the chunk now: forget it
     └── FatalError                 trying again would end the same way
         ├── TableError             this table stops, other tables go on
@@ -64,9 +65,13 @@ class SnowmeltError(Exception):
         )
         return ", ".join(f"{name} {value}" for name, value in places if value is not None)
 
+    @property
+    def message(self) -> str:
+        """Where and what, without the remedy."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  → {self.remedy}" if self.remedy else text
+        return f"{self.message}\n  → {self.remedy}" if self.remedy else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.__dict__.copy(), self.args))
@@ -130,6 +135,10 @@ class ResultGone(RetriableError):
     """The source no longer keeps the result that the chunks are parts of; `query_id` names it."""
 
     query_id: str = ""
+
+
+class TooHeavy(RetriableError):
+    """A chunk asked for more time or memory than there is: smaller chunks ask for less."""
 
 
 class ClaimLost(SnowmeltError):

@@ -335,6 +335,8 @@ class TableStatus:
     bytes: int
     floored: int = 0
     """Values whose digits below the microsecond were dropped."""
+    resized: int = 0
+    """Chunks that proved too heavy, with smaller ones in their places; `chunks` leaves them out."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error: str | None = None

@@ -23,6 +23,8 @@ class Observer(Protocol):
 
     def expanded(self, table: LoadTable, claim: Claim, chunks: int) -> None: ...
 
+    def resized(self, table: LoadTable, claim: Claim, chunks: int) -> None: ...
+
     def replanned(self, table: LoadTable, done: Replanned) -> None: ...
 
     def finished(self, table: LoadTable) -> None: ...
@@ -46,6 +48,9 @@ class Silence:
         pass
 
     def expanded(self, table: LoadTable, claim: Claim, chunks: int) -> None:
+        pass
+
+    def resized(self, table: LoadTable, claim: Claim, chunks: int) -> None:
         pass
 
     def replanned(self, table: LoadTable, done: Replanned) -> None:

@@ -7,39 +7,40 @@ from dataclasses import dataclass, replace
 
 from snowmelt.bounds import Bound
 from snowmelt.chunks import Chunk, Key, KeyRange, QueryOnce, query_once, whole_table
+from snowmelt.errors import CountMismatch, TableError
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.keys import KeyProblem, keys_of
-from snowmelt.model import Extraction, Relation, StoredLoad, TableJob
+from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
 from snowmelt.refusals import (
-    Surroundings,
     extraction_refusals,
     fit_refusals,
     mode_refusals,
     resume_refusals,
     rows_refusals,
 )
+from snowmelt.situation import Situation
 from snowmelt.sizing import ChunkSize, chunk_size, row_bytes
 from snowmelt.strategies import FAR_OVER, chunks_of, strategy_of
 from snowmelt.truncation import TargetFacts, Truncation, decide
 
 
-def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan:
+def plan_table(job: TableJob, source: Source, situation: Situation) -> TablePlan:
     """Plan a table, or take up its plan where a run left it. Reads the source, changes nothing.
 
     Raises TableError when the source can't be described; what snowmelt would not do is in `refusals`.
     """
     truncation = decide(
         TargetFacts(
-            resuming=around.resumes is not None,
-            has_status=bool(around.writers) or around.resumes is not None,
-            has_rows=around.target.has_rows,
+            resuming=situation.resumes is not None,
+            has_status=bool(situation.writers) or situation.resumes is not None,
+            has_rows=situation.target.has_rows,
             configured=job.truncate_onstart,
         )
     )
-    if around.resumes is not None:
-        return _resumed(job, around, around.resumes, truncation)
+    if situation.resumes is not None:
+        return _resumed(job, situation, situation.resumes, truncation)
     relation = source.describe(job.source)
     keys = keys_of(job.keys, relation)
     wishes = (*mode_refusals(job), *extraction_refusals(job, source))
@@ -48,23 +49,44 @@ def plan_table(job: TableJob, source: Source, around: Surroundings) -> TablePlan
         if job.extraction is not Extraction.ONE_QUERY:
             wishes = (*wishes, Refusal(keys.what, keys.remedy))
         keys = ()
-    chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, around)
+    chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
     return TablePlan(
         job=job,
-        table_hash=around.table_hash,
-        facts=around.facts,
+        table_hash=situation.table_hash,
+        facts=situation.facts,
         relation=relation,
-        target=around.target,
+        target=situation.target,
         strategy=chunking.strategy,
         reason=chunking.reason,
         chunks=chunking.chunks,
         planned_rows=chunking.rows,
         truncation=truncation,
-        create=not around.target.exists,
-        notes=(*relation.notes, *chunking.notes, *_retention_notes(relation, around.resume_hours)),
-        refusals=(*wishes, *fit_refusals(relation, around.target), *rows_refusals(around)),
+        create=not situation.target.exists,
+        notes=(
+            *relation.notes,
+            *chunking.notes,
+            *_retention_notes(relation, situation.resume_hours),
+        ),
+        refusals=(*wishes, *fit_refusals(relation, situation.target), *rows_refusals(situation)),
         chunk_rows=chunking.size.rows,
         row_bytes=width(relation),
+    )
+
+
+def unplannable(job: TableJob, error: TableError) -> TablePlan:
+    """The plan of a table that can't be planned: a refusal, so that a plan tells of every table."""
+    return TablePlan(
+        job=job,
+        table_hash="",
+        facts={},
+        relation=Relation((), (), {}),
+        target=TargetState(exists=False),
+        strategy="none",
+        reason="the table can't be planned",
+        chunks=(),
+        planned_rows=None,
+        truncation=decide(TargetFacts(False, False, None, job.truncate_onstart)),
+        refusals=(Refusal(error.located(table=str(job.source)).message, error.remedy or ""),),
     )
 
 
@@ -89,7 +111,7 @@ def width(relation: Relation) -> int:
 
 
 def _chunking(
-    job: TableJob, keys: tuple[Key, ...], relation: Relation, source: Source, around: Surroundings
+    job: TableJob, keys: tuple[Key, ...], relation: Relation, source: Source, situation: Situation
 ) -> Chunking:
     def size_for(rows: int | None) -> ChunkSize:
         return chunk_size(
@@ -97,7 +119,7 @@ def _chunking(
             width(relation),
             rows=rows,
             workers=job.parallel_threads,
-            deadline_seconds=around.deadline_seconds,
+            deadline_seconds=situation.deadline_seconds,
         )
 
     size = size_for(relation.rows)
@@ -119,10 +141,29 @@ def _chunking(
         else:
             made = Chunking("whole table", way.reason, whole_table(rows), rows, size)
     if relation.exact:
+        _require_total(made, relation, str(job.source))
         return made
     # Rows come and go while it is read: what was counted once is no measure.
     uncounted = tuple(Chunk(chunk.id, chunk.range, _of_query(chunk)) for chunk in made.chunks)
     return replace(made, chunks=uncounted, rows=None)
+
+
+def _require_total(made: Chunking, relation: Relation, table: str) -> None:
+    """Raise CountMismatch unless the chunks hold as many rows as the table was counted to have.
+
+    Each chunk's rows are from another query than the table's: where they agree, none is missing and none is twice.
+    """
+    if any(isinstance(chunk.range, QueryOnce) for chunk in made.chunks):
+        return
+    planned = sum(chunk.planned_rows or 0 for chunk in made.chunks)
+    for counted_rows in (made.rows, relation.rows):
+        if counted_rows is not None and counted_rows != planned:
+            raise CountMismatch(
+                f"the chunks hold {planned:,} rows, and the table has {counted_rows:,}",
+                table=table,
+                remedy="the source counts one snapshot differently from query to query: "
+                "is it being changed, or its policies?",
+            )
 
 
 def _name(key: Key) -> str:
@@ -159,15 +200,15 @@ def _of_query(chunk: Chunk) -> int | None:
 
 
 def _resumed(
-    job: TableJob, around: Surroundings, stored: StoredLoad, truncation: Truncation
+    job: TableJob, situation: Situation, stored: StoredLoad, truncation: Truncation
 ) -> TablePlan:
     left = stored.chunks - stored.completed_chunks
     return TablePlan(
         job=job,
-        table_hash=around.table_hash,
-        facts=around.facts,
+        table_hash=situation.table_hash,
+        facts=situation.facts,
         relation=Relation(stored.columns, stored.key, stored.snapshot),
-        target=around.target,
+        target=situation.target,
         strategy="as planned",
         reason=f"{stored.completed_chunks:,} of {stored.chunks:,} chunks are done, {left:,} are left",
         chunks=(),
@@ -176,7 +217,7 @@ def _resumed(
         create=stored.create,
         chunk_rows=stored.chunk_rows,
         resumes=stored,
-        refusals=tuple(resume_refusals(around, stored)),
+        refusals=tuple(resume_refusals(situation, stored)),
     )
 
 

@@ -194,6 +194,10 @@ class Claims(Protocol):
         """Complete a chunk without rows by the chunks that it has become, all or nothing. Raises ClaimLost."""
         ...
 
+    def resize(self, claim: Claim, chunks: Sequence[Chunk], reason: str) -> None:
+        """Retire a chunk for smaller ones that are exactly its rows, all or nothing. Raises ClaimLost."""
+        ...
+
     def drop(self, claim: Claim) -> None:
         """Forget a claim that is over: committed, or lost."""
         ...

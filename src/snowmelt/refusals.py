@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState, Writer
+from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal
 from snowmelt.ports import QuerySource, Source
+from snowmelt.situation import Situation
 from snowmelt.types import created_type, loadable, target_type
 
 _ENDED = frozenset({"completed", "aborted"})
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a table's plan is made from besides the source: its identity, its target, and what runs did."""
-
-    table_hash: str
-    facts: Mapping[str, object]
-    target: TargetState
-    writers: tuple[Writer, ...]
-    resumes: StoredLoad | None
-    resume_hours: float = 168.0
-    """How long after its last activity the run may be resumed."""
-    deadline_seconds: float | None = None
-    """How long the process that carries the plan out may run."""
 
 
 def extraction_refusals(job: TableJob, source: Source) -> tuple[Refusal, ...]:
@@ -125,9 +110,9 @@ def fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...]
     return tuple(refusals)
 
 
-def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
+def rows_refusals(situation: Situation) -> tuple[Refusal, ...]:
     """Nothing is appended onto rows that are there, nor beside a run that may go on writing."""
-    newest = around.writers[0] if around.writers else None
+    newest = situation.writers[0] if situation.writers else None
     unfinished = newest is not None and not newest.completed and newest.ending not in _ENDED
     if newest is not None and unfinished:
         return (
@@ -138,9 +123,11 @@ def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
                 f"or end it for good with: snowmelt abort {newest.run_id}",
             ),
         )
-    if around.target.has_rows:
+    if situation.target.has_rows:
         by = (
-            f"run {around.writers[0].run_id} wrote it" if around.writers else "no run recorded them"
+            f"run {situation.writers[0].run_id} wrote it"
+            if situation.writers
+            else "no run recorded them"
         )
         return (
             Refusal(
@@ -149,7 +136,7 @@ def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
                 "in an empty table by this release",
             ),
         )
-    if around.target.has_rows is None:
+    if situation.target.has_rows is None:
         return (
             Refusal(
                 "whether the target has rows could not be found out",
@@ -159,12 +146,12 @@ def rows_refusals(around: Surroundings) -> tuple[Refusal, ...]:
     return ()
 
 
-def resume_refusals(around: Surroundings, stored: StoredLoad) -> list[Refusal]:
-    if stored.table_hash != around.table_hash and not stored.completed:
+def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
+    if stored.table_hash != situation.table_hash and not stored.completed:
         changed = sorted(
             name
-            for name in {*stored.facts, *around.facts}
-            if stored.facts.get(name) != around.facts.get(name)
+            for name in {*stored.facts, *situation.facts}
+            if stored.facts.get(name) != situation.facts.get(name)
         )
         return [
             Refusal(
@@ -173,7 +160,7 @@ def resume_refusals(around: Surroundings, stored: StoredLoad) -> list[Refusal]:
                 f"--restart-table {stored.source.name}",
             )
         ]
-    since = next((w for w in around.writers if w.table_id > stored.table_id), None)
+    since = next((w for w in situation.writers if w.table_id > stored.table_id), None)
     if since is not None and not stored.completed:
         return [
             Refusal(
@@ -182,8 +169,8 @@ def resume_refusals(around: Surroundings, stored: StoredLoad) -> list[Refusal]:
                 f"TRUNCATE the target and run with --restart-table {stored.source.name}",
             )
         ]
-    if stored.completed_rows and not around.target.has_rows:
-        gone = "is gone" if not around.target.exists else "is empty"
+    if stored.completed_rows and not situation.target.has_rows:
+        gone = "is gone" if not situation.target.exists else "is empty"
         return [
             Refusal(
                 f"{stored.completed_chunks:,} chunks of the table are done, but the target {gone}",

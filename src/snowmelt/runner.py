@@ -7,13 +7,14 @@ import random
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import PurePath
 
-from snowmelt.chunks import QueryOnce, ResultBatches
+from snowmelt.attempts import Expanded, Resized, attempt, given_up
+from snowmelt.chunks import ResultBatches
 from snowmelt.errors import (
     ClaimLost,
     FatalError,
@@ -23,18 +24,14 @@ from snowmelt.errors import (
     SnowmeltError,
     TableError,
 )
-from snowmelt.extraction import replan, run_query
+from snowmelt.extraction import replan
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.observer import Observer
 from snowmelt.ports import Claims, Loads, OpenSource, QuerySource, Settled, Source, Target
 from snowmelt.retry import backoff_seconds
-from snowmelt.worker import move
 
 _log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 0.5
-"""Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
-memory, for the next heartbeat."""
 POLL_SECONDS = 0.5
 """Between two looks for a chunk when all that is left is in other hands or waits out a backoff. What a worker of
 this process does is heard of at once."""
@@ -143,19 +140,13 @@ class Crew:
 
     def _attempt(self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
         try:
-            source = kit.source(work)
-            if claim.taken_over:
-                _cancel_left_behind(source, work.table, claim)
-            if isinstance(claim.chunk.range, QueryOnce):
-                self._expand(hands, work, claim, source)
-                return
-            outcome = move(
+            done = attempt(
                 claim,
                 work.table,
-                source,
+                kit.source(work),
+                hands.claims,
                 hands.target,
                 self._moving(hands.claims, work.table),
-                _signs_of_life(hands.claims, claim),
             )
         except ClaimLost:
             hands.claims.drop(claim)
@@ -176,27 +167,16 @@ class Crew:
         else:
             hands.claims.drop(claim)
             self._news.set()
-            self._observer.completed(work.table, claim, outcome)
+            self._tell(work.table, claim, done)
 
-    def _expand(self, hands: Hands, work: TableWork, claim: Claim, source: Source) -> None:
-        """Run the table's one query, and write the chunks of its result."""
-        if not isinstance(source, QuerySource):
-            raise TableError(
-                "the chunks are those of a query's result, and this source keeps none",
-                remedy="put the source's connection back, or run with --restart-table",
-            )
-        with _signs_of_life(hands.claims, claim):
-            chunks = run_query(claim, work.table, source)
-        hands.claims.expand(claim, chunks)
-        hands.claims.drop(claim)
-        self._news.set()
-        _log.info(
-            "the query of %s gave %s chunks",
-            work.table.job,
-            f"{len(chunks):,}",
-            extra={"action": "query_extracted", "table_id": work.table.table_id},
-        )
-        self._observer.expanded(work.table, claim, len(chunks))
+    def _tell(self, table: LoadTable, claim: Claim, done: Outcome | Expanded | Resized) -> None:
+        match done:
+            case Outcome():
+                self._observer.completed(table, claim, done)
+            case Expanded(chunks):
+                self._observer.expanded(table, claim, chunks)
+            case Resized(chunks):
+                self._observer.resized(table, claim, chunks)
 
     def _begin_again(
         self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim, gone: ResultGone
@@ -241,12 +221,7 @@ class Crew:
         self._errors[chunk] += 1
         attempts = self._errors[chunk]
         if attempts > work.table.job.max_retry_attempts:
-            gone = TableError(
-                f"gave up after {attempts} attempts: {error.what}",
-                sqlstate=error.sqlstate,
-                remedy="mend the cause, then run again: it resumes",
-            )
-            self._fail(hands, work, claim, gone)
+            self._fail(hands, work, claim, given_up(error, attempts, claim.chunk.range))
             return
         settled = hands.claims.settle(claim, str(error), backoff_seconds(attempts, self._random))
         if settled is Settled.COMPLETED:
@@ -318,36 +293,6 @@ def _unforeseen(error: Exception) -> TableError:
         f"{type(error).__name__} in {PurePath(frame.filename).name}, line {frame.lineno}, was not foreseen",
         remedy="run again with --debug to see it whole, and report it",
     )
-
-
-def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
-    """End the query of the worker that had the chunk before: it burns credits for nobody."""
-    if not isinstance(source, QuerySource):
-        return
-    try:
-        source.cancel(table.job.source, table.tag.chunk(claim.chunk.id))
-    except RunError:
-        raise
-    except SnowmeltError as error:
-        _log.warning(str(error), extra={"action": "cancel_failed", "table_id": table.table_id})
-
-
-@contextmanager
-def _signs_of_life(claims: Claims, claim: Claim) -> Iterator[None]:
-    """Beat for a claim while a query runs; how long that may take is the source's to limit."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            claims.beat(claim)
-
-    thread = threading.Thread(target=beat, name="snowmelt-waiting", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class _Step(Enum):

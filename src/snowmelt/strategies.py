@@ -177,24 +177,48 @@ def chunks_beside(
     )
 
 
+def parts_of(span: Span, found: KeyHistogram, part_rows: int) -> tuple[Chunk, ...]:
+    """A span in ranges of about `part_rows` rows that together are exactly it, as `found` within it.
+
+    They are numbered by their places. One alone is the span itself: nothing splits it.
+    """
+    if isinstance(span, KeyRange):
+        ranges = _cut(span, found, part_rows, Loaded())
+    else:
+        ranges = _cut_nulls(span, found, part_rows, Loaded())
+    return tuple(Chunk(place, range, rows) for place, (range, rows, _) in enumerate(ranges))
+
+
 def _ranges(
     histogram: KeyHistogram, chunk_rows: int, loaded: Loaded, within: Span | None
 ) -> Iterator[tuple[Span, int, bool]]:
     key = histogram.key
+    yield from _cut(KeyRange(key, within=within), histogram, chunk_rows, loaded)
+    if key.nullable or histogram.nulls:
+        yield from _cut_nulls(NullKeys(key, within), histogram, chunk_rows, loaded)
+
+
+def _cut(
+    span: KeyRange, histogram: KeyHistogram, chunk_rows: int, loaded: Loaded
+) -> Iterator[tuple[Span, int, bool]]:
     merged = list(_merged(histogram, chunk_rows, loaded)) or [_Piece(None, 0)]
-    highs = [piece.low for piece in merged[1:]]
-    for place, (piece, high) in enumerate(zip(merged, [*highs, None], strict=True)):
-        span = KeyRange(key, piece.low if place else None, high, within)
+    lows = [span.low, *(piece.low for piece in merged[1:])]
+    highs = [*lows[1:], span.high]
+    for piece, low, high in zip(merged, lows, highs, strict=True):
+        part = KeyRange(span.key, low, high, span.within)
         if piece.split is None:
-            yield span, piece.rows, piece.done
+            yield part, piece.rows, piece.done
         else:
-            yield from _ranges(piece.split, chunk_rows, Loaded(), span)
-    if histogram.key.nullable or histogram.nulls:
-        nulls = NullKeys(key, within)
-        if histogram.null_split is None or loaded.nulls:
-            yield nulls, histogram.nulls, loaded.nulls
-        else:
-            yield from _ranges(histogram.null_split, chunk_rows, Loaded(), nulls)
+            yield from _ranges(piece.split, chunk_rows, Loaded(), part)
+
+
+def _cut_nulls(
+    span: NullKeys, histogram: KeyHistogram, chunk_rows: int, loaded: Loaded
+) -> Iterator[tuple[Span, int, bool]]:
+    if histogram.null_split is None or loaded.nulls:
+        yield span, histogram.nulls, loaded.nulls
+    else:
+        yield from _ranges(histogram.null_split, chunk_rows, Loaded(), span)
 
 
 @dataclass(slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from snowmelt.ahead import read_ahead
-from snowmelt.errors import CountMismatch
+from snowmelt.errors import CountMismatch, TooHeavy
 from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Source, Target
 
@@ -37,7 +37,7 @@ def move(
     rows = wire = 0
     tag = table.tag.chunk(claim.chunk.id)
     # The source first: a transaction of the target that is open while a query runs holds back its vacuum.
-    with ExitStack() as stack:
+    with _within_memory(), ExitStack() as stack:
         from_source = stack.enter_context(ExitStack())
         with waiting or nullcontext():
             reading = from_source.enter_context(
@@ -63,3 +63,15 @@ def move(
         written = load.complete(rows, reading.floored)
         load.commit()
     return Outcome(claim.table_id, claim.chunk.id, rows, written, wire, time.monotonic() - started)
+
+
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Arrow's error of this kind is a MemoryError too."""
+    try:
+        yield
+    except MemoryError as error:
+        raise TooHeavy(
+            "this process ran out of memory",
+            remedy="lower parallel_threads, or give the process more memory",
+        ) from error

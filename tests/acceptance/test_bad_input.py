@@ -83,9 +83,9 @@ SOURCES = {
         ('no column "moment"', "name one of id, at, note"),
         table=table(chunking_columns=["moment"]),
     ),
-    "chunking column that is no date": Wrong(
-        ('"note"', "VARCHAR", "name a date or timestamp column"),
-        table=table(chunking_columns=["note"]),
+    "chunking column of another type": Wrong(
+        ('says int of "note"', "VARCHAR", "leave chunking_column_types out"),
+        table=table(chunking_columns=["note"], chunking_column_types=["int"]),
     ),
     "filter that changes": Wrong(
         ("source_filter changes by itself", "current_date", "write the date or value itself"),
@@ -223,13 +223,6 @@ MODES = {
     ),
     "disable index": Wrong(
         ("disable_index", "set disable_index to false"), table=table(disable_index=True)
-    ),
-    "key of uuid": Wrong(
-        ("type uuid", "name a date or timestamp column"),
-        table=table(chunking_columns=["note"], chunking_column_types=["uuid"]),
-    ),
-    "two keys": Wrong(
-        ("several columns", "keep the first, at"), table=table(chunking_columns=["at", "id"])
     ),
 }
 WRONGS = {**SERVERS, **SOURCES, **CONFIGS, **TARGETS, **MODES}

@@ -14,10 +14,11 @@ import pyarrow as pa
 from snowmelt.model import SourceTable
 from snowmelt.ports import Source
 from snowmelt.sources.duckdb import DuckDBSource
+from snowmelt.sources.snowflake.keys import literal, quoted
 from snowmelt.sources.snowflake.login import Login
 from snowmelt.sources.snowflake.session import Session
 from snowmelt.sources.snowflake.source import SnowflakeSource
-from snowmelt.sources.snowflake.statements import literal, quoted, relation
+from snowmelt.sources.snowflake.statements import relation
 from snowmelt.standin.server import StandIn, StandInColumn
 from tests.support import duckdb_file
 
@@ -30,6 +31,9 @@ DUCKDB_TYPES = {
     "timestamp": "TIMESTAMP",
     "instant": "TIMESTAMPTZ",
     "text": "VARCHAR",
+    "decimal": "DECIMAL(38,10)",
+    "float": "DOUBLE",
+    "folded": "VARCHAR COLLATE NOCASE",
 }
 SNOWFLAKE_TYPES = {
     "whole": "NUMBER(38,0)",
@@ -37,6 +41,15 @@ SNOWFLAKE_TYPES = {
     "timestamp": "TIMESTAMP_NTZ(9)",
     "instant": "TIMESTAMP_TZ(9)",
     "text": "VARCHAR(16777216)",
+    "decimal": "NUMBER(38,10)",
+    "float": "FLOAT",
+    "folded": "VARCHAR(16777216) COLLATE 'en-ci'",
+}
+ARROW_TYPES = {
+    "whole": pa.int64(),
+    "date": pa.date32(),
+    "float": pa.float64(),
+    "decimal": pa.decimal128(38, 10),
 }
 LIVE = ("SNOWFLAKE_ACCOUNT", "SNOWFLAKE_USER", "SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA")
 LIVE_SECRETS = ("SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PASSWORD", "SNOWFLAKE_TOKEN")
@@ -212,5 +225,5 @@ def _arrow(columns: Sequence[tuple[str, str]], rows: Texts) -> pa.Table:
     arrays = []
     for place, (_, kind) in enumerate(columns):
         texts = pa.array([row[place] for row in rows], pa.string())
-        arrays.append(texts.cast({"whole": pa.int64(), "date": pa.date32()}.get(kind, pa.string())))
+        arrays.append(texts.cast(ARROW_TYPES.get(kind, pa.string())))
     return pa.Table.from_arrays(arrays, names=[name for name, _ in columns])

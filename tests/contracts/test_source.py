@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from snowmelt.chunks import Chunk, DateRangeStrategy, ResultSetStrategy, WholeTable
+from snowmelt.chunks import Chunk, Key, KeyKind, WholeTable
 from snowmelt.errors import SourceChanged, TableError
-from snowmelt.model import ChunkKey, KeyType, SourceTable, Tag
+from snowmelt.histogram import Days, KeyHistogram
+from snowmelt.keys import keys_of
+from snowmelt.model import ChunkKey, SourceTable, Tag
 from snowmelt.ports import QuerySource
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.standin.server import StandIn
-from tests.contracts.places import LIVE, LIVE_SECRETS, Files, Made, Place, Snowflake
+from snowmelt.strategies import ResultSetStrategy, chunks_of
+from tests.contracts.places import Files, Made, Place, Snowflake
 from tests.support import duckdb_file
 
 TAG = Tag(UUID(int=1), "db", 1)
 EVERYTHING = Chunk(0, WholeTable(), None)
-_UNSET = [name for name in LIVE if name not in os.environ]
-_LIVE = pytest.param(
-    "live",
-    marks=pytest.mark.skipif(
-        bool(_UNSET) or not any(name in os.environ for name in LIVE_SECRETS),
-        reason=f"no live account: set {', '.join(LIVE)} and one of {', '.join(LIVE_SECRETS)}",
-    ),
-)
-
 KEYS = {
     "date": lambda i: str(date(2024, 1, 1) + timedelta(days=i % 40)),
     "timestamp": lambda i: str(datetime(2023, 12, 31, 23, 59, 59, 999999) + timedelta(hours=i)),
@@ -53,36 +44,6 @@ EDGES = {
     ],
     "instant": ["0001-01-02 00:00:00+05:30", "9999-12-30 23:59:59.999999-11:00"],
 }
-
-
-@pytest.fixture(scope="module")
-def standin() -> Iterator[StandIn]:
-    with StandIn.start() as server:
-        yield server
-
-
-@pytest.fixture(params=["duckdb", "parquet", "standin", _LIVE])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Each kind of source that there is."""
-    if request.param in ("standin", "live"):
-        yield from _snowflake(request)
-        return
-    made = Files(tmp_path, parquet=request.param == "parquet")
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=["standin", _LIVE])
-def query_place(request: pytest.FixtureRequest) -> Iterator[Snowflake]:
-    """Each kind of source that keeps the results of its queries."""
-    yield from _snowflake(request)
-
-
-def _snowflake(request: pytest.FixtureRequest) -> Iterator[Snowflake]:
-    live = request.param == "live"
-    made = Snowflake.live() if live else Snowflake.stood_in(request.getfixturevalue("standin"))
-    yield made
-    made.close()
 
 
 def _read(made: Made, chunk: Chunk, table: SourceTable | None = None) -> list[tuple[object, ...]]:
@@ -109,6 +70,14 @@ def _rows(
     return rows
 
 
+def _by_day(made: Made, table: SourceTable | None = None, column: str = "k") -> KeyHistogram:
+    """Rows per day of a key, however it is called."""
+    table = table or made.table
+    relation = made.source.describe(table)
+    (key,) = keys_of([ChunkKey(column, None)], relation)
+    return made.source.histogram(table, key, relation.snapshot, Days())
+
+
 def _numbered(kind: str, rows: int) -> list[tuple[str, str | None]]:
     """Rows (i, k) of which each thirteenth has no key; then the kind's edges."""
     numbered = [(str(i), KEYS[kind](i) if i % 13 else None) for i in range(rows)]
@@ -119,43 +88,6 @@ def _table(place: Place, kind: str, rows: Sequence[tuple[str, str | None]]) -> M
     return place.make([("i", "whole"), ("k", kind)], rows)
 
 
-@pytest.mark.parametrize("kind", KEYS)
-def test_chunks_give_each_row_once(place: Place, kind: str) -> None:
-    made = _table(place, kind, _numbered(kind, 300))
-    relation = made.source.describe(made.table)
-    everything = _read(made, EVERYTHING)
-    histogram = made.source.days(made.table, ChunkKey("k", KeyType.TIMESTAMP), relation.snapshot)
-
-    assert len(everything) == 300 + len(EDGES[kind])
-    assert histogram.rows == len(everything) == made.source.count(made.table, relation.snapshot)
-    for batch_size in (7, 100, 10_000):
-        chunks = DateRangeStrategy(batch_size).chunks(histogram)
-        by_chunk = [_read(made, chunk) for chunk in chunks]
-        assert Counter(row for rows in by_chunk for row in rows) == Counter(everything)
-        for chunk, rows in zip(chunks, by_chunk, strict=True):
-            assert chunk.planned_rows in (None, len(rows)), chunk
-
-
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    offsets=st.lists(st.none() | st.integers(-(10**16), 10**16), max_size=40),
-    size=st.integers(1, 9),
-)
-def test_chunks_of_any_timestamps_give_each_row_once(
-    place: Place, offsets: list[int | None], size: int
-) -> None:
-    epoch = datetime(1970, 1, 1)
-    at = [None if us is None else str(epoch + timedelta(microseconds=us)) for us in [0, *offsets]]
-    made = _table(place, "timestamp", [(str(n), text) for n, text in enumerate(at)])
-    relation = made.source.describe(made.table)
-
-    histogram = made.source.days(made.table, ChunkKey("k", None), relation.snapshot)
-    chunks = DateRangeStrategy(size).chunks(histogram)
-    seen = [int(str(row[0])) for chunk in chunks for row in _read(made, chunk)]
-
-    assert sorted(seen) == list(range(len(offsets) + 1))
-
-
 def test_a_filter_stands_in_every_query(place: Place) -> None:
     made = _table(place, "date", _numbered("date", 100))
     table = SourceTable(
@@ -163,8 +95,8 @@ def test_a_filter_stands_in_every_query(place: Place) -> None:
     )
     relation = made.source.describe(table)
 
-    histogram = made.source.days(table, ChunkKey("k", None), relation.snapshot)
-    chunks = DateRangeStrategy(10).chunks(histogram)
+    histogram = _by_day(made, table)
+    chunks = chunks_of(histogram, 10)
 
     assert made.source.count(table, relation.snapshot) == histogram.rows == 51
     assert sum(len(_read(made, chunk, table)) for chunk in chunks) == 51
@@ -213,7 +145,7 @@ def test_what_changes_after_planning_is_not_read(place: Place) -> None:
     """The rows of the plan come, or none: never others."""
     made = _table(place, "date", _numbered("date", 20))
     relation = made.source.describe(made.table)
-    key = ChunkKey("k", None)
+    key = Key("k", KeyKind.DATE)
     place.change(made)
 
     def seen() -> int:
@@ -224,22 +156,15 @@ def test_what_changes_after_planning_is_not_read(place: Place) -> None:
 
     if isinstance(made.source, QuerySource):
         assert seen() == made.source.count(made.table, relation.snapshot) == 23
-        assert made.source.days(made.table, key, relation.snapshot).rows == 23
+        assert made.source.histogram(made.table, key, relation.snapshot, Days()).rows == 23
         return
     for look in (
         seen,
         lambda: made.source.count(made.table, relation.snapshot),
-        lambda: made.source.days(made.table, key, relation.snapshot).rows,
+        lambda: made.source.histogram(made.table, key, relation.snapshot, Days()).rows,
     ):
         with pytest.raises(SourceChanged):
             look()
-
-
-def test_a_key_that_is_no_date_is_refused(place: Place) -> None:
-    made = place.make([("k", "whole")], [("1",)])
-    snapshot = made.source.describe(made.table).snapshot
-    with pytest.raises(TableError, match="chunks are made by date"):
-        made.source.days(made.table, ChunkKey("k", None), snapshot)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +174,8 @@ def test_names_do_no_harm(place: Place, name: str) -> None:
     made = place.make([(name, "date"), ("i", "whole")], [("2024-01-01", "1"), (None, "2")], name)
     relation = made.source.describe(made.table)
 
-    histogram = made.source.days(made.table, ChunkKey(name, None), relation.snapshot)
-    chunks = DateRangeStrategy(1).chunks(histogram)
+    histogram = _by_day(made, column=name)
+    chunks = chunks_of(histogram, 1)
 
     assert [column.name for column in relation.columns] == [name, "i"]
     assert sorted(str(row[1]) for chunk in chunks for row in _read(made, chunk)) == ["1", "2"]
@@ -290,8 +215,7 @@ def test_keys_beyond_the_calendar_are_in_a_chunk(tmp_path: Path) -> None:
             f"CREATE TABLE t AS SELECT k FROM (VALUES {values}, (NULL::{type})) e(k)",
         )
         made = Made(DuckDBSource("duckdb", path), SourceTable("", "", "t"))
-        relation = made.source.describe(made.table)
-        histogram = made.source.days(made.table, ChunkKey("k", None), relation.snapshot)
-        chunks = DateRangeStrategy(1).chunks(histogram)
+        histogram = _by_day(made)
+        chunks = chunks_of(histogram, 1)
         assert sum(len(_read(made, chunk)) for chunk in chunks) == histogram.rows == 3
         made.source.close()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, KeyRange
+from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange
 from snowmelt.model import Claim, Column, Relation, TableJob, TargetState
 from snowmelt.plan import TablePlan
 from snowmelt.postgres.claims import PostgresClaims, Pulse
@@ -32,6 +32,7 @@ def plan_table(job: TableJob, sizes: Sequence[int], *, unique: bool) -> TablePla
     """A chunk of each size. Without a unique key the table gets a primary key when it is finished."""
     days = [date(2024, 1, 1) + timedelta(days=number) for number in range(len(sizes) - 1)]
     bounds = zip([None, *days], [*days, None], sizes, strict=True)
+    key = Key("day", KeyKind.DATE)
     return TablePlan(
         job=job,
         table_hash="",
@@ -41,7 +42,7 @@ def plan_table(job: TableJob, sizes: Sequence[int], *, unique: bool) -> TablePla
         strategy="",
         reason="",
         chunks=tuple(
-            Chunk(number, KeyRange("day", low, high), size)
+            Chunk(number, KeyRange(key, low, high), size)
             for number, (low, high, size) in enumerate(bounds)
         ),
         planned_rows=sum(sizes),

@@ -10,17 +10,10 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from snowmelt.chunks import (
-    Chunk,
-    DateRangeStrategy,
-    DayHistogram,
-    KeyKind,
-    Loaded,
-    ResultBatches,
-    ResultSetStrategy,
-    query_once,
-)
+from snowmelt.bounds import Timestamp
+from snowmelt.chunks import Chunk, Key, KeyKind, ResultBatches, query_once
 from snowmelt.errors import ClaimLost, ConnectionLost, SnowmeltError, TableError
+from snowmelt.histogram import Bucket, KeyHistogram, Loaded
 from snowmelt.model import (
     Claim,
     Column,
@@ -40,15 +33,16 @@ from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.strategies import ResultSetStrategy, chunks_beside
 from snowmelt.truncation import TargetFacts, decide
 from tests.support import Database
 
 DAY = datetime(2024, 1, 1)
 DAYS, PER_DAY = 5, 4
 KINDS: dict[KeyKind, tuple[str, pa.DataType]] = {
-    "date": ("date", pa.date32()),
-    "timestamp": ("timestamp", pa.timestamp("us")),
-    "instant": ("timestamptz", pa.timestamp("us", tz="UTC")),
+    KeyKind.DATE: ("date", pa.date32()),
+    KeyKind.TIMESTAMP: ("timestamp", pa.timestamp("us")),
+    KeyKind.INSTANT: ("timestamptz", pa.timestamp("us", tz="UTC")),
 }
 
 
@@ -104,12 +98,17 @@ class Desk:
             for day in range(DAYS)
             for n in range(PER_DAY)
         ]
-        keyed = [(n, at.date() if self.kind == "date" else at) for n, at in days]
+        keyed = [(n, at.date() if self.kind is KeyKind.DATE else at) for n, at in days]
         return [*keyed, (100, None), (101, None)]
 
-    def histogram(self) -> DayHistogram:
-        days = tuple(((DAY + timedelta(days=day)).date(), PER_DAY) for day in range(DAYS))
-        return DayHistogram("k", self.kind, days, 2)
+    def histogram(self) -> KeyHistogram:
+        days = [(DAY + timedelta(days=day)).date() for day in range(DAYS)]
+        utc = self.kind is KeyKind.INSTANT
+        lows = [
+            day if self.kind is KeyKind.DATE else Timestamp.midnight(day, utc=utc) for day in days
+        ]
+        buckets = [Bucket(low, PER_DAY) for low in lows]
+        return KeyHistogram.of(Key("k", self.kind), buckets, nulls=2)
 
     def batch(self, numbers: set[int]) -> pa.RecordBatch:
         chosen = [row for row in self.rows() if row[0] in numbers]
@@ -139,9 +138,9 @@ class Desk:
         def chunks(loaded: Loaded) -> list[tuple[Chunk, bool]]:
             if not loaded:
                 return [(chunk, False) for chunk in query_once()]
-            return list(DateRangeStrategy(6).chunks_beside(histogram, loaded))
+            return list(chunks_beside(histogram, 6, loaded))
 
-        plan = Replan(chunks, histogram if key else None)
+        plan = Replan(chunks, histogram.days() if key else None)
         return PostgresLoads(self.session()).replan(self.table_id, query_id, plan)
 
     def numbers(self) -> list[int]:

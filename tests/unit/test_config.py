@@ -151,7 +151,7 @@ def test_defaults(tmp_path: Path) -> None:
     session = config.postgres.session
     assert (config.parallel_threads, config.batch_size, config.max_retry_attempts) == (
         4,
-        100_000,
+        "auto",
         5,
     )
     assert (config.resume_max_age, config.lease_seconds) == (168, 60)
@@ -182,6 +182,29 @@ def test_table_over_source_over_top(
     expected = next(value for value in (table, source, top) if value is not None)
     (only,) = load(tmp_path, document).jobs()
     assert getattr(only, attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("top", "source", "table", "rows"),
+    [
+        (None, None, None, None),
+        ("auto", None, None, None),
+        (70, "auto", None, None),
+        (70, None, "auto", None),
+        (70, 80, "auto", None),
+        ("auto", 80, None, 80),
+        ("auto", "auto", 90, 90),
+        ("auto", None, "${N}", 8),
+        (70, "${AUTO}", None, None),
+    ],
+)
+def test_batch_size_is_auto_or_a_number_at_each_level(
+    tmp_path: Path, top: object, source: object, table: object, rows: int | None
+) -> None:
+    tables = [{"source": "T", "batch_size": table}]
+    document = changed(source={"batch_size": source, "tables": tables}, batch_size=top)
+    (only,) = load(tmp_path, document, N="8", AUTO="auto").jobs()
+    assert only.batch_size == rows
 
 
 @pytest.mark.parametrize(("source", "table"), [(True, None), (False, True), (None, True)])
@@ -452,7 +475,7 @@ tables: st.SearchStrategy[dict[str, Any]] = mapping(
         "target": maybe() | names,
         "source_filter": maybe() | st.text("ab'\"\n= %{}", max_size=10),
         "chunking_columns": maybe() | st.lists(names, max_size=3),
-        "batch_size": maybe() | st.integers(1, 10**12),
+        "batch_size": maybe() | st.just("auto") | st.integers(1, 10**12),
         "insert_only_mode": maybe() | st.booleans(),
         "sort_columns": maybe() | st.lists(names, max_size=2),
     },
@@ -521,6 +544,8 @@ def fits(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
         return False
     if "enum" in schema and value not in schema["enum"]:
         return False
+    if "const" in schema and value != schema["const"]:
+        return False
     if isinstance(value, list) and "items" in schema:
         return all(fits(schema["items"], item, root) for item in value)
     if isinstance(value, dict) and "properties" in schema:
@@ -546,6 +571,14 @@ def test_schema_takes_what_loads() -> None:
         (changed(parallel_threads="eight"), False),
         (changed(parallel_threads=0), False),
         (changed(parallel_threads=None), True),
+        (changed(batch_size="auto"), True),
+        (changed(batch_size=5), True),
+        (changed(batch_size="${N}"), True),
+        (changed(batch_size="many"), False),
+        (changed(batch_size=0), False),
+        (changed(source={"batch_size": "auto"}), True),
+        (changed(source={"tables": [{"source": "T", "batch_size": "auto"}]}), True),
+        (changed(source={"tables": [{"source": "T", "batch_size": "5"}]}), False),
         (changed(lambda_memory="10GB"), True),
         (changed(lambda_memory="10 horses"), False),
         (changed(insert_only_mode="${B}"), True),

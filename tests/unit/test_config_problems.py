@@ -151,6 +151,16 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
             "one of auto, query_per_chunk, one_query",
             "rows leave Snowflake",
         ),
+        (("batch_size",), "many", "is neither auto nor a number of rows", "such as 100000"),
+        (("batch_size",), "Auto", "is neither auto nor a number of rows", "write auto, or"),
+        (("batch_size",), 0, "must be at least 1, but is 0", "another number"),
+        (("batch_size",), 2.5, "must be a whole number, but is 2.5", "in digits"),
+        (("batch_size",), True, "must be a whole number, but is a boolean", "in digits"),
+        (("batch_size",), [5], "must be a whole number, but is a list", "in digits"),
+        (("sources", 0, "batch_size"), "1e5", "is neither auto nor a number", "write auto, or"),
+        (("sources", 0, "batch_size"), 0, "must be at least 1, but is 0", "another number"),
+        (("sources", 0, "tables", 0, "batch_size"), "", "is neither auto nor", "write auto, or"),
+        (("sources", 0, "tables", 0, "batch_size"), -1, "must be at least 1", "another number"),
         (("parallel_threads",), 2.5, "must be a whole number, but is 2.5", "in digits"),
         (("parallel_threads",), "eight", "must be a whole number, but is 'eight'", "in digits"),
         (("max_retry_attempts",), -1, "must be at least 0, but is -1", "another number"),
@@ -341,8 +351,11 @@ def test_a_dotenv_that_is_no_text() -> None:
 
 
 def test_a_value_from_a_variable_is_shown_as_written() -> None:
-    (problem,) = problems(changed("batch_size", value="${THREADS}"), THREADS="hunter2")
+    (problem,) = problems(changed("parallel_threads", value="${THREADS}"), THREADS="hunter2")
     assert problem.what == "must be a whole number, but is what ${THREADS} stands for"
+    (problem,) = problems(changed("batch_size", value="${ROWS}"), ROWS="hunter2")
+    assert (problem.place, problem.what) == ("batch_size", "is neither auto nor a number of rows")
+    assert "hunter2" not in problem.remedy
 
 
 # Files that can't be read at all

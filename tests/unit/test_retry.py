@@ -17,9 +17,10 @@ from snowmelt.errors import (
     RunError,
     SnowmeltError,
     TableError,
+    TooHeavy,
     ValueDoesNotFit,
 )
-from snowmelt.postgres.failures import translate, translated
+from snowmelt.postgres.failures import translate, translate_move, translated
 from snowmelt.retry import BASE_SECONDS, CEILING_SECONDS, backoff_seconds
 
 
@@ -131,6 +132,19 @@ def test_every_sqlstate_is_translated_and_only_known_ones_are_retried() -> None:
     assert len(retried) < 30
     ended = {kind for kind in states.values() if not issubclass(kind, RetriableError)}
     assert all(issubclass(kind, FatalError) for kind in ended)
+
+
+def test_a_move_is_too_heavy_by_its_time_and_by_memory_alone() -> None:
+    states = [
+        kind for kind in vars(pg).values() if isinstance(kind, type) and hasattr(kind, "sqlstate")
+    ]
+    for kind in states:
+        if issubclass(kind, psycopg.Error) and kind.sqlstate:
+            known = translate_move(kind("x"))
+            heavy = kind.sqlstate in ("57014", "53200")
+            assert type(known) is (TooHeavy if heavy else type(translate(kind("x"))))
+            assert known.sqlstate == kind.sqlstate
+            assert known.remedy or not heavy
 
 
 def test_the_place_is_filled_in_and_the_driver_error_is_the_cause() -> None:

@@ -22,9 +22,17 @@ from snowmelt.errors import (
     SnowmeltError,
     SourceChanged,
     TableError,
+    TooHeavy,
 )
 from snowmelt.model import Column, Snapshot, Tag
-from snowmelt.sources.snowflake.columns import Described, Observed, fitted, notes, plain
+from snowmelt.sources.snowflake.columns import (
+    Described,
+    Observed,
+    clustering_columns,
+    fitted,
+    notes,
+    plain,
+)
 from snowmelt.sources.snowflake.failures import translate
 from snowmelt.sources.snowflake.results import planned
 from snowmelt.sources.snowflake.snapshot import ReadAs, TableSnapshot
@@ -131,6 +139,42 @@ def test_what_does_not_go_over_as_it_is_gets_a_note() -> None:
     assert "not the zone" in told[1]
 
 
+CLUSTERED = [
+    ("LINEAR(REGION, AT)", ("REGION", "AT")),
+    ("(region)", ("REGION",)),
+    ('LINEAR("lower", REGION)', ("lower", "REGION")),
+    ("LINEAR(lower)", ()),
+    ('LINEAR("odd (1), ""x""", REGION)', ('odd (1), "x"', "REGION")),
+    ('LINEAR(TO_DATE("AT"), REGION)', ("AT", "REGION")),
+    ("LINEAR(DATE(AT))", ("AT",)),
+    ("LINEAR(AT::DATE)", ("AT",)),
+    ("LINEAR(CAST(AT AS DATE), REGION)", ("AT", "REGION")),
+    ("LINEAR(DATE_TRUNC('MONTH', AT))", ("AT",)),
+    ("linear( date_trunc('day', to_date(at)) )", ("AT",)),
+    ("LINEAR(SUBSTRING(REGION, 1, 3), AT)", ()),
+    ("LINEAR(AT, ABS(N), REGION)", ("AT",)),
+    ("LINEAR(HASH(N), AT)", ()),
+    ("LINEAR(N + 1)", ()),
+    ("LINEAR(GONE, AT)", ()),
+    ("REGION", ()),
+    ("LINEAR((", ()),
+    ("", ()),
+]
+
+
+@pytest.mark.parametrize(("key", "found"), CLUSTERED)
+def test_a_clustering_key_is_followed_as_far_as_it_keeps_the_order_of_columns(
+    key: str, found: tuple[str, ...]
+) -> None:
+    names = ("N", "AT", "REGION", "lower", 'odd (1), "x"')
+    assert clustering_columns(key, [Column(name, pa.string()) for name in names]) == found
+
+
+@given(st.text(max_size=30))
+def test_a_clustering_key_that_nobody_understands_is_none(key: str) -> None:
+    assert set(clustering_columns(f"LINEAR({key})", [_column("DATE")])) <= {"c"}
+
+
 def _programming(number: int) -> sf.Error:
     return sf.ProgrammingError(msg="what the server says", errno=number, sqlstate="XX000")
 
@@ -141,7 +185,7 @@ def _programming(number: int) -> sf.Error:
         (_programming(707), SourceChanged),
         (_programming(709), ResultGone),
         (_programming(604), RetriableError),
-        (_programming(630), RetriableError),
+        (_programming(630), TooHeavy),
         (_programming(606), RunError),
         (_programming(2003), TableError),
         (_programming(3001), TableError),

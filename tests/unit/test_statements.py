@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -12,9 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from snowmelt.chunks import Bound, KeyKind, KeyRange, NullKeys, QueryOnce, ResultBatches, WholeTable
+from snowmelt.bounds import Bound, Timestamp
+from snowmelt.chunks import (
+    Key,
+    KeyKind,
+    KeyRange,
+    NullKeys,
+    QueryOnce,
+    ResultBatches,
+    Span,
+    WholeTable,
+)
+from snowmelt.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
+from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal
 from snowmelt.types import SNOWFLAKE_FACTS, snowflake_fact, snowflake_type
 
 NASTY = (
@@ -35,7 +50,60 @@ names = st.sampled_from(NASTY) | st.text(
     st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20
 )
 moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))
-bounds: st.SearchStrategy[Bound | None] = st.none() | st.dates() | st.datetimes() | moments
+nanoseconds = st.sampled_from([0, 1, 999])
+texts = st.sampled_from(
+    ["", "\0", "a\0b", "\\x00", "\\0", "'; --", "x\\'", "\n", *NASTY]
+) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+numbers = st.integers(-(10**38) + 1, 10**38 - 1) | st.decimals(
+    -(10**28), 10**28, allow_nan=False, places=10
+)
+BOUNDS: dict[KeyKind, st.SearchStrategy[Bound]] = {
+    KeyKind.DATE: st.dates(),
+    KeyKind.TIMESTAMP: st.builds(Timestamp, st.datetimes(), nanoseconds),
+    KeyKind.INSTANT: st.builds(Timestamp, moments, nanoseconds),
+    KeyKind.NUMBER: numbers,
+    KeyKind.FLOAT: st.floats(),
+    KeyKind.TEXT: texts,
+    KeyKind.UUID: st.uuids().map(str) | texts,
+    KeyKind.TEXT_NUMBER: st.integers(-(10**38) + 1, 10**38 - 1),
+}
+keys = st.builds(Key, names, st.sampled_from(KeyKind), st.booleans())
+
+
+def ranges(key: Key) -> st.SearchStrategy[KeyRange]:
+    ends = st.none() | BOUNDS[key.kind]
+    return st.builds(KeyRange, st.just(key), ends, ends)
+
+
+def spans(key: Key) -> st.SearchStrategy[Span]:
+    return ranges(key) | st.just(NullKeys(key))
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> Span:
+    """A range of a key, perhaps within one of another key, and that within one of a third."""
+    span = draw(st.none() | keys.flatmap(spans))
+    for _ in range(draw(st.integers(0, 1))):
+        inner = draw(keys.flatmap(ranges))
+        span = KeyRange(inner.key, inner.low, inner.high, span)
+    key = draw(keys)
+    low, high = draw(ranges(key).map(lambda one: (one.low, one.high)))
+    return draw(st.sampled_from([KeyRange(key, low, high, span), NullKeys(key, span)]))
+
+
+def keys_in(span: Span | None) -> list[Key]:
+    return [span.key, *keys_in(span.within)] if span is not None else []
+
+
+def grains(kind: KeyKind) -> st.SearchStrategy[Grain]:
+    if kind.is_time:
+        return st.just(Days())
+    if kind.is_text:
+        sizes = st.integers(1, 5)
+        return st.builds(Prefixes, sizes) | st.builds(BytePrefixes, sizes)
+    return st.builds(EqualWidths, st.integers(1, 200_000))
+
+
 SPELLINGS = [
     *(name for fact in SNOWFLAKE_FACTS for name in fact.names),
     "NUMBER(38,0)", "NUMBER(10,2)", "TIME(3)", "TIMESTAMP_NTZ(9)", "TIMESTAMP_TZ(3)", "GEOGRAPHY",
@@ -65,8 +133,7 @@ def identifiers(tree: exp.Expr) -> set[str]:
 @given(
     place=st.tuples(names, names, names),
     listed=st.lists(names, min_size=1, max_size=4, unique=True),
-    key=names,
-    ends=st.tuples(bounds, bounds),
+    span=nested(),
     moment=moments,
     spelling=st.sampled_from(SPELLINGS),
     unit=st.sampled_from(["ns", "us"]),
@@ -74,15 +141,14 @@ def identifiers(tree: exp.Expr) -> set[str]:
 def test_the_rows_of_a_chunk(
     place: tuple[str, str, str],
     listed: list[str],
-    key: str,
-    ends: tuple[Bound | None, Bound | None],
+    span: Span,
     moment: datetime,
     spelling: str,
     unit: str,
 ) -> None:
     table = statements.table(SourceTable(*place))
     planned = columns(listed, spelling, unit)
-    condition = statements.condition(KeyRange(key, *ends))
+    condition = statements.condition(span)
     statement = statements.rows(
         table, statements.at(moment), planned, condition, '"f" > 1 -- a comment at its end'
     )
@@ -90,24 +156,74 @@ def test_the_rows_of_a_chunk(
 
     assert isinstance(tree, exp.Select)
     assert len(tree.expressions) == len(listed) + len(statements.watched(planned))
-    assert {*place, *listed, key, "f"} <= identifiers(tree)
+    named = {key.column for key in keys_in(span)}
+    assert {*place, *listed, *named, "f"} <= identifiers(tree)
     assert tree.find(exp.Where) is not None
     assert "TIMESTAMP_TZ" in statement
 
 
 @given(name=names, key=names, moment=moments, filter=st.none() | st.just('"a" = 1'))
-def test_counts_and_histograms(name: str, key: str, moment: datetime, filter: str | None) -> None:
+def test_counts(name: str, key: str, moment: datetime, filter: str | None) -> None:
     table, at = statements.relation(name), statements.at(moment)
-    kinds: tuple[KeyKind, ...] = ("date", "timestamp", "instant")
     for statement in (
         statements.count(table, at, filter),
-        *(statements.days(table, at, key, kind, filter) for kind in kinds),
         statements.observe(table, at, [key, "n"], [key], count=filter is None),
     ):
         tree = parsed(statement)
         assert isinstance(tree, exp.Select)
         assert name in identifiers(tree)
         assert bool(tree.find(exp.Where)) == (filter is not None and "MIN" not in statement)
+
+
+FILTERS = st.none() | st.just("\"a\" = ';' OR 1 = 1 -- a comment at its end")
+
+
+@given(
+    name=names,
+    key_and_grain=keys.flatmap(lambda key: st.tuples(st.just(key), grains(key.kind))),
+    moment=moments,
+    filter=FILTERS,
+)
+def test_a_histogram_by_ranges(
+    name: str, key_and_grain: tuple[Key, Grain], moment: datetime, filter: str | None
+) -> None:
+    key, grain = key_and_grain
+    table, at = statements.relation(name), statements.at(moment)
+    tree = parsed(statements.key_histogram(table, at, key, grain, filter))
+
+    assert isinstance(tree, exp.Select)
+    assert len(tree.expressions) == 5
+    assert {name, key.column} <= identifiers(tree)
+    assert ("a" in identifiers(tree)) or filter is None
+    assert len(list(tree.find_all(exp.Group))) == 1
+
+
+@given(
+    name=names,
+    several=st.lists(keys, min_size=1, max_size=3, unique_by=lambda key: key.column),
+    moment=moments,
+    filter=FILTERS,
+    rows=st.integers(1, 10**9),
+    data=st.data(),
+)
+def test_histograms_by_the_values_of_keys(
+    name: str,
+    several: Sequence[Key],
+    moment: datetime,
+    filter: str | None,
+    rows: int,
+    data: st.DataObject,
+) -> None:
+    table, at = statements.relation(name), statements.at(moment)
+    parts = data.draw(st.lists(ranges(several[0]), max_size=4))
+    chosen = [*parts, NullKeys(several[0])] if not parts or data.draw(st.booleans()) else parts
+    tree = parsed(statements.finer_histograms(table, at, several, chosen, rows, filter))
+
+    assert isinstance(tree, exp.Select)
+    # The span, its rows, and six columns for each key.
+    assert len(tree.expressions) == 2 + 6 * len(several)
+    assert {name, *(key.column for key in several)} <= identifiers(tree)
+    assert ("a" in identifiers(tree)) or filter is None
 
 
 @given(place=st.tuples(names, names, names), clone=st.tuples(names, names, names), moment=moments)
@@ -127,12 +243,24 @@ def test_what_is_asked_of_a_table_and_made_of_it(
         assert set(mentions) <= identifiers(parsed(statement)), statement
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
+def said(written: str) -> str:
+    """What Snowflake reads a string as: https://docs.snowflake.com/en/sql-reference/data-types-text, under
+    "Escape sequences in single-quoted string constants"."""
+    inner = re.fullmatch(r"'((?:[^'\\]|''|\\x[0-9A-Fa-f]{2}|\\\\)*)'", written, re.DOTALL)
+    assert inner is not None, written
+    escape = re.compile(r"''|\\\\|\\x(..)")
+    return escape.sub(lambda m: chr(int(m[1], 16)) if m[1] else m[0][0], inner[1])
+
+
+@given(text=texts)
 def test_a_literal_is_one_string_with_the_text(text: str) -> None:
-    tree = parsed(f"SELECT {statements.literal(text)}")
-    (only,) = tree.find_all(exp.Literal)
+    written = literal(text)
+    assert said(written) == text
+    (only,) = parsed(f"SELECT {written}").find_all(exp.Literal)
     assert only.is_string
-    assert only.this == text
+    if "\0" not in text:
+        assert only.this == text
+    assert "\0" not in written
 
 
 def test_what_a_session_says_of_itself_and_of_queries() -> None:
@@ -152,7 +280,7 @@ def test_every_statement_is_looked_at_here() -> None:
         if function.__module__ == statements.__name__ and not name.startswith("_")
     }
     text = inspect.getsource(inspect.getmodule(test_every_statement_is_looked_at_here))  # type: ignore[arg-type]
-    helpers = {"bound_literal", "quoted", "where"}
+    helpers = {"where"}
     assert {name for name in made - helpers if f"statements.{name}" not in text} == set()
 
 
@@ -160,12 +288,43 @@ def test_every_statement_is_looked_at_here() -> None:
     ("bound", "text"),
     [
         (date(1, 1, 1), "'0001-01-01'::DATE"),
-        (datetime(9999, 12, 31, 23, 59, 59, 999999), "'9999-12-31T23:59:59.999999'::TIMESTAMP_NTZ"),
-        (datetime(1969, 1, 1, tzinfo=UTC), "'1969-01-01T00:00:00+00:00'::TIMESTAMP_TZ"),
+        (
+            Timestamp(datetime(9999, 12, 31, 23, 59, 59, 999999), 999),
+            "'9999-12-31T23:59:59.999999999'::TIMESTAMP_NTZ",
+        ),
+        (Timestamp(datetime(1969, 1, 1)), "'1969-01-01T00:00:00'::TIMESTAMP_NTZ"),
+        (
+            Timestamp(datetime(1969, 1, 1, tzinfo=UTC), 7),
+            "'1969-01-01T00:00:00.000000007+00:00'::TIMESTAMP_TZ",
+        ),
+        (-(10**38) + 1, "-" + "9" * 38),
+        (Decimal("-1E+3"), "-1000"),
+        (Decimal("0.0000000001"), "0.0000000001"),
+        (float("nan"), "'nan'::FLOAT"),
+        (float("-inf"), "'-inf'::FLOAT"),
+        (-0.0, "'-0.0'::FLOAT"),
+        (5e-324, "'5e-324'::FLOAT"),
+        ("it's a \\ \0", r"'it''s a \\ \x00'"),
     ],
 )
 def test_bounds_have_their_types(bound: Bound, text: str) -> None:
-    assert statements.bound_literal(bound) == text
+    assert SnowflakeKeys().literal(bound) == text
+
+
+@given(st.sampled_from(KeyKind).flatmap(lambda kind: BOUNDS[kind]))
+def test_a_bound_is_one_constant_of_its_value(bound: Bound) -> None:
+    tree = parsed(f"SELECT {SnowflakeKeys().literal(bound)}")
+    assert isinstance(tree, exp.Select)
+    (only,) = tree.find_all(exp.Literal)
+    if isinstance(bound, int | Decimal):
+        assert not only.is_string
+        assert bool(tree.find(exp.Neg)) == str(bound).startswith("-")
+        assert Decimal(only.this) == Decimal(bound).copy_abs()
+        assert "E" not in only.this
+    else:
+        assert only.is_string
+    if isinstance(bound, float):
+        assert repr(float(only.this)) == repr(bound)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +344,18 @@ def test_a_warehouse_is_named_as_in_a_login(name: str, said: str) -> None:
 
 
 def test_conditions() -> None:
+    day, text = Key("k", KeyKind.DATE), Key("t", KeyKind.TEXT)
     assert statements.condition(WholeTable()) is None
-    assert statements.condition(NullKeys("k")) == '"k" IS NULL'
-    assert statements.condition(KeyRange("k")) == '"k" IS NOT NULL'
+    assert statements.condition(NullKeys(day)) == '"k" IS NULL'
+    assert statements.condition(KeyRange(day)) == '"k" IS NOT NULL'
+    outer = KeyRange(day, date(2025, 1, 1), date(2025, 1, 2))
+    assert statements.condition(KeyRange(text, "a", None, outer)) == (
+        "\"k\" >= '2025-01-01'::DATE AND \"k\" < '2025-01-02'::DATE AND COLLATE(\"t\", 'utf8') >= 'a'"
+    )
+    number = Key("n", KeyKind.TEXT_NUMBER)
+    assert statements.condition(NullKeys(number, NullKeys(text))) == (
+        'COLLATE("t", \'utf8\') IS NULL AND TRY_TO_NUMBER("n", 38, 0) IS NULL'
+    )
     for other in (QueryOnce(), ResultBatches("q", 0, (1,))):
         with pytest.raises(ValueError, match="no rows of a table"):
             statements.condition(other)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from snowmelt.app import Choice, Mover
+from snowmelt.app import Mover
 from snowmelt.cli import show
 from snowmelt.cli.console import configure_logging, document, err, messages, out
 from snowmelt.cli.progress import Gauges, shown
@@ -21,6 +21,7 @@ from snowmelt.config import Config, json_schema, load_config
 from snowmelt.errors import UsageError
 from snowmelt.report import plan_json, report_json, status_json
 from snowmelt.runner import Stop
+from snowmelt.survey import Choice
 
 app = typer.Typer(
     add_completion=False,

@@ -37,6 +37,7 @@ class Gauge:
     rows: int = 0
     bytes: int = 0
     retries: int = 0
+    resized: int = 0
     state: str = "waiting"
     in_flight: dict[UUID, int] = field(default_factory=dict)
     said: float = 0.0
@@ -99,6 +100,13 @@ class Gauges:
             gauge = self._gauge(table)
             gauge.chunks += chunks
             gauge.completed_chunks += 1
+
+    def resized(self, table: LoadTable, claim: Claim, chunks: int) -> None:
+        with self._lock:
+            gauge = self._gauge(table)
+            gauge.in_flight.pop(claim.token, None)
+            gauge.chunks += chunks - 1
+            gauge.resized += 1
 
     def replanned(self, table: LoadTable, done: Replanned) -> None:
         with self._lock:
@@ -180,6 +188,7 @@ def line(gauge: Gauge) -> str:
         _speed(gauge),
         f"{_duration(left)} left" if left is not None else "",
         f"{gauge.retries:,} retries" if gauge.retries else "",
+        f"{gauge.resized:,} resized" if gauge.resized else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -200,6 +209,7 @@ def bars(gauges: Gauges) -> Table:
             Text(_speed(gauge)),
             Text(f"{_duration(left)} left" if left is not None else gauge.state, style=colour),
             Text(f"{gauge.retries:,} retries" if gauge.retries else "", style="yellow"),
+            Text(f"{gauge.resized:,} resized" if gauge.resized else "", style="yellow"),
         )
     return grid
 

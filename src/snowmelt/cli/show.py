@@ -93,7 +93,7 @@ def listed(console: Console, runs: Sequence[RunStatus]) -> None:
 
 
 def _tables(console: Console, tables: Sequence[TableStatus]) -> None:
-    grid = _grid("table", "status", "chunks", "rows", "planned", "MB", "retries")
+    grid = _grid("table", "status", "chunks", "rows", "planned", "MB", "retries", "resized")
     for table in tables:
         grid.add_row(
             table.target,
@@ -103,13 +103,14 @@ def _tables(console: Console, tables: Sequence[TableStatus]) -> None:
             "" if table.planned_rows is None else f"{table.planned_rows:,}",
             f"{table.bytes / 1e6:,.1f}",
             f"{table.retries:,}",
+            f"{table.resized:,}",
         )
     console.print(grid)
 
 
 def _grid(*names: str) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    numbers = {"rows", "planned", "MB", "retries", "chunks", "tables"}
+    numbers = {"rows", "planned", "MB", "retries", "resized", "chunks", "tables"}
     for name in names:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     return table

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, TypeVar, cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -35,6 +35,8 @@ EXPIRED_FIRST_SECONDS = 5.0
 # skipped by everyone, an uncommitted finish stops whoever reads the table. Such a transaction has no advisory
 # lock to be found by; the server ends it. Of moves it would not: a backend in COPY is not idle.
 PAUSE_LIMIT_MS = 30_000
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -151,20 +153,30 @@ class PostgresClaims:
     def _fenced(
         self, name: str, parameters: Mapping[str, object]
     ) -> tuple[int, dict[str, object], int, int] | None:
-        """Run a durable update of one chunk; who holds its row longer than a commit takes is ended."""
+        """Run a named update of one chunk, insisting on it."""
+
+        def update(connection: psycopg.Connection) -> Any:
+            cursor = connection.execute(query(name), parameters)
+            return cursor.fetchone() if cursor.description else (cursor.rowcount or None)
+
+        updated: tuple[int, dict[str, object], int, int] | None
+        updated = self._insisting(parameters, update)
+        return updated
+
+    def _insisting(self, chunk: Mapping[str, object], act: Callable[[psycopg.Connection], T]) -> T:
+        """Act on a chunk in a durable transaction; who holds its row longer than a commit takes is ended."""
         for _ in range(FENCING_ATTEMPTS):
             try:
                 with brief(self._session) as connection:
                     connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-                    cursor = connection.execute(query(name), parameters)
-                    return cursor.fetchone() if cursor.description else (cursor.rowcount or None)  # type: ignore[return-value]
+                    return act(connection)
             except RetriableError as error:
                 if not isinstance(error.__cause__, pg.LockNotAvailable):
                     raise
-                evict(self._session, parameters)
+                evict(self._session, chunk)
         raise RetriableError(
             "another backend holds the chunk's row and does not end",
-            chunk=cast(int, parameters["chunk_id"]),
+            chunk=cast(int, chunk["chunk_id"]),
         )
 
     def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
@@ -220,6 +232,27 @@ class PostgresClaims:
             if connection.execute(query("complete_chunk"), {**fence, **nothing}).rowcount != 1:
                 raise ClaimLost("another worker owns the chunk now", chunk=claim.chunk.id)
 
+    def resize(self, claim: Claim, chunks: Sequence[Chunk], reason: str) -> None:
+        """Write the chunks that replace a claimed one, and retire it, durably. Raises ClaimLost.
+
+        Its token goes with it: who moves it still can't complete it, and is ended. The table's row is locked,
+        so that two chunks of a table that are replaced at once are given different numbers.
+        """
+        fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
+
+        def replace(connection: psycopg.Connection) -> None:
+            connection.execute(query("lock_load"), fence)
+            # By this lock whoever takes the chunk over, or aborts, finds this backend, should it stall.
+            alone = connection.execute(query("lock_chunk"), fence).fetchone()
+            if connection.execute(query("retire_chunk"), {**fence, "reason": reason}).rowcount != 1:
+                raise ClaimLost("another worker owns the chunk now", chunk=claim.chunk.id)
+            if not (alone and alone[0]):
+                evict_within(connection, fence)
+            parts = [(chunk, False) for chunk in chunks]
+            add_chunks(connection, claim.table_id, parts, parent=claim.chunk.id)
+
+        self._insisting(fence, replace)
+
     def drop(self, claim: Claim) -> None:
         """Forget a claim that is over: committed, or lost."""
         self._pulse.forget(claim.token)
@@ -234,15 +267,17 @@ def add_chunks(
     table_id: int,
     chunks: Sequence[tuple[Chunk, bool]],
     after: int = -1,
+    parent: int | None = None,
 ) -> None:
     """Write chunks under the numbers that follow the table's last, or `after` if it has none; each comes
-    with whether it is done as it is."""
+    with whether it is done as it is. `parent` is the chunk that they replace."""
     new = [
         {"range": range_to_json(chunk.range), "planned_rows": chunk.planned_rows, "done": done}
         for chunk, done in chunks
     ]
     connection.execute(
-        query("add_chunks"), {"table_id": table_id, "chunks": Jsonb(new), "after": after}
+        query("add_chunks"),
+        {"table_id": table_id, "chunks": Jsonb(new), "after": after, "parent_id": parent},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
@@ -50,8 +51,24 @@ def inspect(session: Session, table: TargetTable) -> TargetState:
 
     Raises TableError when the name belongs to something that rows can't be loaded into.
     """
+    names = {"schema": table.schema, "table": table.name}
+    with looking(session, table) as connection:
+        if not exists(connection, table):
+            return TargetState(exists=False)
+        keys = tuple(tuple(key) for (key,) in connection.execute(_UNIQUE_KEYS, names).fetchall())
+        found = connection.execute(
+            sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(identifier(table))
+        ).fetchone()
+        return TargetState(True, columns(connection, table), bool(found and found[0]), keys)
+
+
+@contextmanager
+def looking(session: Session, table: TargetTable) -> Iterator[psycopg.Connection]:
+    """A transaction to look at a table in, which waits `LOCK_TIMEOUT_MS` for a lock. Raises TableError then."""
     try:
-        return _inspect(session, table)
+        with session.transaction() as connection:
+            connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            yield connection
     except RetriableError as error:
         if not isinstance(error.__cause__, pg.LockNotAvailable):
             raise
@@ -62,25 +79,20 @@ def inspect(session: Session, table: TargetTable) -> TargetState:
         ) from error
 
 
-def _inspect(session: Session, table: TargetTable) -> TargetState:
+def exists(connection: psycopg.Connection, table: TargetTable) -> bool:
+    """Whether the table is there. Raises TableError when its name is something else's."""
     names = {"schema": table.schema, "table": table.name}
-    with session.transaction() as connection:
-        connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-        found = connection.execute(_KIND, names).fetchone()
-        if found is None:
-            return TargetState(exists=False)
-        kind = found[0]
-        if kind not in _TABLE_KINDS:
-            raise TableError(
-                f"the target is {_OTHER_KINDS.get(kind, 'no table')}",
-                table=str(table),
-                remedy="name a table, or a name that is free",
-            )
-        keys = tuple(tuple(key) for (key,) in connection.execute(_UNIQUE_KEYS, names).fetchall())
-        found = connection.execute(
-            sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(identifier(table))
-        ).fetchone()
-        return TargetState(True, columns(connection, table), bool(found and found[0]), keys)
+    found = connection.execute(_KIND, names).fetchone()
+    if found is None:
+        return False
+    (kind,) = found
+    if kind not in _TABLE_KINDS:
+        raise TableError(
+            f"the target is {_OTHER_KINDS.get(kind, 'no table')}",
+            table=str(table),
+            remedy="name a table, or a name that is free",
+        )
+    return True
 
 
 def columns(connection: psycopg.Connection, table: TargetTable) -> tuple[TargetColumn, ...]:

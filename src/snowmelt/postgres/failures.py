@@ -14,6 +14,7 @@ from snowmelt.errors import (
     RunError,
     SnowmeltError,
     TableError,
+    TooHeavy,
     ValueDoesNotFit,
 )
 
@@ -42,6 +43,10 @@ _RUN_ENDS = {
     pg.InvalidPassword: "correct the password of the postgres block",
     pg.InvalidAuthorizationSpecification: "correct user and password of the postgres block",
     pg.InvalidCatalogName: "create the database, or correct target_pg_database",
+}
+_OUTGROWN = {
+    pg.QueryCanceled: "raise statement_timeout for the role of the postgres block",
+    pg.OutOfMemory: "give the PostgreSQL server more memory",
 }
 _REMEDIES = {
     pg.InsufficientPrivilege: "grant the role of the postgres block what the message names",
@@ -78,6 +83,18 @@ def translate(error: psycopg.Error) -> SnowmeltError:
         return ValueDoesNotFit(text, column=column, remedy=remedy, sqlstate=state)
     remedy_known = next((r for kind, r in _REMEDIES.items() if isinstance(error, kind)), None)
     return TableError(text, column=column, remedy=remedy_known, sqlstate=state)
+
+
+def translate_move(error: psycopg.Error) -> SnowmeltError:
+    """The same for statements that take as long as a chunk has rows: what ends them for that is TooHeavy.
+
+    A person who cancels one has the SQLSTATE of statement_timeout: smaller ones are then right as well.
+    """
+    known = translate(error)
+    for kind, remedy in _OUTGROWN.items():
+        if isinstance(error, kind):
+            return TooHeavy(known.what, remedy=remedy, sqlstate=error.sqlstate)
+    return known
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
 from snowmelt.postgres.connect import Session, SessionSettings
 from snowmelt.postgres.encode import EncodedColumn, Encoder
-from snowmelt.postgres.failures import translate
+from snowmelt.postgres.failures import translate, translate_move
 from snowmelt.postgres.queries import query
 from snowmelt.types import target_type
 
@@ -118,7 +118,7 @@ class PostgresLoad:
             self._writer = self._copy.__enter__()
             self._send(self._encoder.header())
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translate(error) from error  # waiting for locks is no matter of the chunk's size
 
     def _configure(self, settings: SessionSettings) -> None:
         run = f"snowmelt table {self._claim.table_id} chunk {self._claim.chunk.id}"
@@ -236,7 +236,7 @@ class PostgresLoad:
 
     def _translated(self, error: psycopg.Error) -> SnowmeltError:
         """The error with its place; COPY's context tells row and column of a value that it refused."""
-        known = translate(error)
+        known = translate_move(error)
         row, column = _place_in_copy(error.diag.context or "")
         known.column = known.column or column
         if row is not None:

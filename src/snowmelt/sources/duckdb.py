@@ -31,6 +31,9 @@ BATCH_BYTES = 4 << 20
 TEXT_BYTES = 48
 """The estimate for a value of text or binary. Too low an estimate only makes batches larger."""
 
+SAMPLE_ROWS = 1_000
+"""Rows that are looked at for what one weighs."""
+
 _CLOCKS = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "today"}
 )
@@ -69,14 +72,25 @@ class DuckDBSource:
         with self._failing(table) as cursor:
             relation = self._relation(table)
             described = cursor.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-            schema = cursor.sql(f"SELECT * FROM {relation} LIMIT 0").to_arrow_table().schema
+            some = cursor.sql(f"SELECT * FROM {relation} LIMIT {SAMPLE_ROWS}").to_arrow_table()
+            rows = self._counted(cursor, table)
+        schema = some.schema
         self._check_filter(table, frozenset(schema.names))
         columns = tuple(
             Column(name, schema.field(place).type, null != "NO", str(type))
             for place, (name, type, null, *_) in enumerate(described)
         )
         key = tuple(name for name, _, _, key, *_ in described if key == "PRI")
-        return Relation(columns, key, snapshot)
+        per_row = some.nbytes // some.num_rows if some.num_rows else None
+        return Relation(columns, key, snapshot, rows=rows, row_bytes=per_row)
+
+    def _counted(self, cursor: duckdb.DuckDBPyConnection, table: SourceTable) -> int | None:
+        """The rows of the table, where DuckDB need not read them to know."""
+        if table.filter is not None or _reader(table.name) == "read_csv":
+            return None
+        query = f"SELECT count(*) FROM {self._relation(table)}"
+        ((rows,),) = cursor.execute(query).fetchall()
+        return int(rows)
 
     def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
         """Rows that pass the filter."""
@@ -164,7 +178,7 @@ class DuckDBSource:
         if self._kind == "duckdb":
             parts = (table.database, table.schema, table.name)
             return ".".join(quoted(part) for part in parts if part)
-        reader = _READERS.get(Path(table.name).suffix.lower())
+        reader = _reader(table.name)
         if reader is None:
             raise TableError(
                 "neither a Parquet nor a CSV file",
@@ -251,6 +265,10 @@ def _mentions(node: object) -> tuple[set[str], set[str]]:
             case list() as entries:
                 pending.extend(entries)
     return functions, names
+
+
+def _reader(name: str) -> str | None:
+    return _READERS.get(Path(name).suffix.lower())
 
 
 def _where(table: SourceTable, predicate: str | None = None) -> str:

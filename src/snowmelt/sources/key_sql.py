@@ -1,8 +1,8 @@
 """The queries that count a table by ranges of its keys, and the conditions of ranges, for any SQL.
 
 What differs between servers is a `Dialect`. Bounds are read as the least values of buckets, and compared with the
-raw column, so that no rounding on this side moves a row. Arithmetic only says which bucket a value falls in, and each
-step of it keeps the order of the values.
+raw column, so that no rounding on this side moves a row. Arithmetic only says which bucket a value falls in, and
+each step of it keeps the order of the values.
 """
 
 from __future__ import annotations

@@ -62,9 +62,14 @@ SELECT table_id, source_name, source_database, source_schema, source_table, targ
        c.chunks, c.completed_chunks, c.completed_rows
 FROM migration_status.load l
 CROSS JOIN LATERAL (
-    SELECT count(*) AS chunks, count(*) FILTER (WHERE completed_at IS NOT NULL) AS completed_chunks,
+    SELECT count(*) FILTER (WHERE retired_at IS NULL) AS chunks,
+           count(*) FILTER (WHERE completed_at IS NOT NULL) AS completed_chunks,
            coalesce(sum(rows_written), 0)::bigint AS completed_rows
-    FROM migration_status.chunk WHERE table_id = l.table_id) c
+    FROM (
+        SELECT completed_at, rows_written,
+               -- A ledger of an older release, which only `migrate` upgrades, does not have it.
+               to_jsonb(k) ->> 'retired_at' AS retired_at
+        FROM migration_status.chunk k WHERE table_id = l.table_id) k) c
 WHERE run_id = %(run_id)s
 
 -- name: writers
@@ -83,11 +88,13 @@ SET token = %(token)s, worker_id = %(worker_id)s, claimed_at = clock_timestamp()
     attempts = c.attempts + 1, not_before = NULL
 FROM (
     SELECT table_id, chunk_id FROM migration_status.chunk
-    WHERE table_id = %(table_id)s AND completed_at IS NULL AND failed_at IS NULL AND token IS NULL
+    WHERE table_id = %(table_id)s AND completed_at IS NULL AND failed_at IS NULL AND retired_at IS NULL
+      AND token IS NULL
       AND (not_before IS NULL OR not_before <= clock_timestamp())
       AND EXISTS (SELECT 1 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
                   WHERE l.table_id = %(table_id)s AND l.failed_at IS NULL AND r.ending IS NULL)
-    ORDER BY chunk_id
+    -- Parts of a chunk that was too heavy come first: whether they are too heavy as well is then known soon.
+    ORDER BY parent_id IS NULL, chunk_id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
 ) next
@@ -100,8 +107,8 @@ FROM migration_status.chunk c
 JOIN migration_status.load l USING (table_id)
 JOIN migration_status.run r USING (run_id)
 LEFT JOIN migration_status.worker w ON w.worker_id = c.worker_id
-WHERE c.table_id = %(table_id)s AND c.completed_at IS NULL AND c.failed_at IS NULL AND c.token IS NOT NULL
-  AND l.failed_at IS NULL AND r.ending IS NULL
+WHERE c.table_id = %(table_id)s AND c.completed_at IS NULL AND c.failed_at IS NULL AND c.retired_at IS NULL
+  AND c.token IS NOT NULL AND l.failed_at IS NULL AND r.ending IS NULL
   AND (w.worker_id IS NULL
        OR w.ended_at IS NOT NULL
        OR w.heartbeat_at < clock_timestamp() - w.lease
@@ -110,7 +117,7 @@ WHERE c.table_id = %(table_id)s AND c.completed_at IS NULL AND c.failed_at IS NU
        -- A claim that its owner no longer knows: the server crashed and took the asynchronous commit with it.
        OR (c.worker_id = %(worker_id)s AND NOT c.token = ANY (%(active)s))
        OR (NOT w.claims ? c.token::text AND c.claimed_at < w.heartbeat_at - w.lease))
-ORDER BY c.chunk_id
+ORDER BY c.parent_id IS NULL, c.chunk_id
 LIMIT 1
 
 -- name: take_over
@@ -147,12 +154,12 @@ WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
                   WHERE l.table_id = %(table_id)s AND r.ending = 'aborted')
 
 -- name: add_chunks
-INSERT INTO migration_status.chunk (table_id, chunk_id, range, planned_rows, claimed_at, completed_at,
+INSERT INTO migration_status.chunk (table_id, chunk_id, range, planned_rows, parent_id, claimed_at, completed_at,
                                     rows_read, rows_written, rows_skipped, bytes)
 SELECT %(table_id)s,
        coalesce((SELECT max(chunk_id) FROM migration_status.chunk WHERE table_id = %(table_id)s), %(after)s)
            + row_number() OVER (ORDER BY new.place),
-       new.chunk -> 'range', (new.chunk ->> 'planned_rows')::bigint,
+       new.chunk -> 'range', (new.chunk ->> 'planned_rows')::bigint, %(parent_id)s,
        CASE WHEN (new.chunk ->> 'done')::bool THEN clock_timestamp() END,
        CASE WHEN (new.chunk ->> 'done')::bool THEN clock_timestamp() END,
        CASE WHEN (new.chunk ->> 'done')::bool THEN (new.chunk ->> 'planned_rows')::bigint END,
@@ -161,11 +168,19 @@ SELECT %(table_id)s,
        CASE WHEN (new.chunk ->> 'done')::bool THEN 0 END
 FROM jsonb_array_elements(%(chunks)s) WITH ORDINALITY AS new(chunk, place)
 
+-- name: retire_chunk
+UPDATE migration_status.chunk
+SET token = NULL, retired_at = clock_timestamp(), error_message = %(reason)s
+WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
+  AND completed_at IS NULL AND failed_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
+                  WHERE l.table_id = %(table_id)s AND r.ending = 'aborted')
+
 -- name: has_open_batches
 -- An abort ends the run by an UPDATE of the same row: it is seen here, or waits.
 SELECT r.ending IS DISTINCT FROM 'aborted' AND l.failed_at IS NULL AND l.completed_at IS NULL
        AND EXISTS (SELECT 1 FROM migration_status.chunk
-                   WHERE table_id = %(table_id)s AND completed_at IS NULL
+                   WHERE table_id = %(table_id)s AND completed_at IS NULL AND retired_at IS NULL
                      AND range ->> 'query_id' = %(query_id)s) AS stands
 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
 WHERE l.table_id = %(table_id)s
@@ -209,7 +224,8 @@ SELECT count(c.chunk_id) FILTER (WHERE c.failed_at IS NULL) AS open_chunks,
        coalesce(bool_or(l.completed_at IS NOT NULL), false) AS completed
 FROM migration_status.load l
 JOIN migration_status.run r USING (run_id)
-LEFT JOIN migration_status.chunk c ON c.table_id = l.table_id AND c.completed_at IS NULL
+LEFT JOIN migration_status.chunk c
+    ON c.table_id = l.table_id AND c.completed_at IS NULL AND c.retired_at IS NULL
 WHERE l.table_id = %(table_id)s
 
 -- name: lock_load
@@ -217,7 +233,7 @@ SELECT completed_at IS NOT NULL AS completed, planned_rows, plan, target_schema,
 FROM migration_status.load WHERE table_id = %(table_id)s FOR UPDATE
 
 -- name: recount
-SELECT count(*) FILTER (WHERE completed_at IS NULL) AS open_chunks,
+SELECT count(*) FILTER (WHERE completed_at IS NULL AND retired_at IS NULL) AS open_chunks,
        count(*) FILTER (WHERE failed_at IS NOT NULL) AS failed_chunks,
        coalesce(sum(rows_read), 0)::bigint AS rows_read
 FROM migration_status.chunk WHERE table_id = %(table_id)s
@@ -305,9 +321,10 @@ SELECT table_id, source_name, concat_ws('.', nullif(source_database, ''), nullif
        target_schema || '.' || target_table AS target,
        status, total_chunks, completed_chunks, in_progress_chunks, failed_chunks, retries,
        planned_rows, total_rows_copied, bytes,
-       -- A ledger of an older release, which only `migrate` upgrades, does not have it.
-       coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored, started_at, completed_at,
-       error_message
+       -- A ledger of an older release, which only `migrate` upgrades, does not have these.
+       coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored,
+       coalesce((to_jsonb(s) ->> 'resized_chunks')::bigint, 0) AS resized,
+       started_at, completed_at, error_message
 FROM migration_status.migration_table_status s
 WHERE run_id = %(run_id)s
 ORDER BY table_id

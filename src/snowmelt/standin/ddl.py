@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlglot
 from sqlglot import Expr, exp
 
 from snowmelt.standin.answers import DONE, Answer, status
 from snowmelt.standin.catalogue import COMPANION, Column, Table
 from snowmelt.standin.convert import converted
+from snowmelt.standin.dialect import read_one
 from snowmelt.standin.dml import plan_sql, stored_names
 from snowmelt.standin.failures import exists_already, invalid_identifier, not_supported
-from snowmelt.standin.names import TableName, quoted
-from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.names import TableName, quoted, shown
+from snowmelt.standin.plans import Plan
+from snowmelt.standin.rewrite import Rewriter
 from snowmelt.standin.scope import Scope
 from snowmelt.standin.session import Session
 from snowmelt.standin.sources import table_name, version_sql
@@ -27,7 +28,7 @@ def stored_columns(session: Session, rewriter: Rewriter, columns: tuple[Column, 
         if one.default is not None:
             default = f" DEFAULT {_default(session, rewriter, one)}"
         null = "" if one.nullable else " NOT NULL"
-        items.append(f"{quoted(one.name)} {one.type.storage}{null}{default}")
+        items.append(f"{quoted(one.name)} {one.type.column_storage}{null}{default}")
     items += [
         f"{quoted(one.companion)} INTEGER DEFAULT {one.type.no_companion}"
         for one in columns
@@ -37,7 +38,7 @@ def stored_columns(session: Session, rewriter: Rewriter, columns: tuple[Column, 
 
 
 def _default(session: Session, rewriter: Rewriter, one: Column) -> str:
-    tree = sqlglot.parse_one(one.default or "NULL", read="snowflake")
+    tree = read_one(one.default or "NULL")
     if tree.find(exp.CurrentTimestamp):  # the time of the insert, not of now
         return f"CAST(current_timestamp AS {one.type.storage})"
     return session.sql(converted(rewriter.expression(tree, Scope()), one.type).expr)
@@ -92,7 +93,7 @@ def _create(session: Session, rewriter: Rewriter, tree: exp.Create, name: TableN
     like = tree.find(exp.LikeProperty)
     if like is not None:
         source = rewriter.environment.catalogue.get(table_name(rewriter.environment, like.this))
-        table = Table(name, source.columns, source.primary_key, source.retention_days)
+        table = _alike(name, source)
         new_table(session, rewriter, table, replace=bool(tree.args.get("replace")))
     elif tree.args.get("clone") is not None:
         _clone(session, rewriter, tree, name)
@@ -102,6 +103,17 @@ def _create(session: Session, rewriter: Rewriter, tree: exp.Create, name: TableN
         table = _declared(tree, name)
         new_table(session, rewriter, table, replace=bool(tree.args.get("replace")))
     return status(f"Table {name.name} successfully created.")
+
+
+def _alike(name: TableName, source: Table) -> Table:
+    """An empty table like another one: its clustering key too, as CLONE and LIKE do."""
+    return Table(
+        name,
+        source.columns,
+        source.primary_key,
+        source.retention_days,
+        clustering_key=source.clustering_key,
+    )
 
 
 def _create_space(session: Session, rewriter: Rewriter, tree: exp.Create, kind: str) -> Answer:
@@ -122,14 +134,23 @@ def _properties(tree: exp.Create, table: Table) -> Table:
         if isinstance(one, exp.TransientProperty | exp.TemporaryProperty):
             table.transient = True
         elif isinstance(one, exp.Cluster | exp.ClusterProperty):
-            table.clustering_key = (
-                f"LINEAR({', '.join(e.sql('snowflake') for e in one.expressions)})"
-            )
+            table.clustering_key = _clustering_key(one)
         elif isinstance(one, exp.SchemaCommentProperty):
             table.comment = one.this.name
         elif one.name.upper() == "DATA_RETENTION_TIME_IN_DAYS":
             table.retention_days = int(one.args["value"].name)
     return table
+
+
+def _clustering_key(clause: Expr) -> str:
+    """As INFORMATION_SCHEMA shows it: names are quoted where they have to be."""
+    shown_ones = []
+    for one in clause.expressions:
+        copy = one.copy()
+        for name in copy.find_all(exp.Identifier):
+            name.set("quoted", shown(name.name) != name.name)
+        shown_ones.append(copy.sql(dialect="snowflake"))
+    return f"LINEAR({', '.join(shown_ones)})"
 
 
 def _declared(tree: exp.Create, name: TableName) -> Table:
@@ -151,13 +172,15 @@ def _declared(tree: exp.Create, name: TableName) -> Table:
 
 def column_of(item: exp.ColumnDef) -> Column:
     nullable, default = True, None
+    of = parsed(item.args["kind"].sql(dialect="snowflake"))
     for one in item.args.get("constraints") or ():
         if isinstance(one.kind, exp.NotNullColumnConstraint):
             nullable = bool(one.kind.args.get("allow_null"))
         elif isinstance(one.kind, exp.DefaultColumnConstraint):
             default = one.kind.this.sql(dialect="snowflake")
-    kind = item.args["kind"].sql(dialect="snowflake")
-    return Column(item.name, parsed(kind), nullable, default)
+        elif isinstance(one.kind, exp.CollateColumnConstraint):
+            of = of.collated(one.kind.this.name)
+    return Column(item.name, of, nullable, default)
 
 
 def planned_columns(session: Session, plan: Plan) -> tuple[Column, ...]:
@@ -207,7 +230,7 @@ def _clone(session: Session, rewriter: Rewriter, tree: exp.Create, name: TableNa
     with source.lock:
         version = source.version_at(at) if at is not None else None
         query = f"FROM {source.name.sql}" if version is None else version_sql(source, version)
-        table = Table(name, source.columns, source.primary_key, source.retention_days)
+        table = _alike(name, source)
         table = _properties(tree, table)
         names = select_list(stored_names(table.columns))
         new_table(session, rewriter, table, replace=bool(tree.args.get("replace")))
@@ -248,6 +271,15 @@ def alter(session: Session, rewriter: Rewriter, tree: exp.Alter) -> Answer | Non
     for action in tree.args.get("actions") or ():
         if isinstance(action, exp.AlterSet):
             _set(session, table, action)
+            continue
+        if isinstance(action, exp.Cluster | exp.ClusterProperty):
+            session.engine.catalogue.changed(table, clustering_key=_clustering_key(action))
+            continue
+        if isinstance(action, exp.Command) and str(action.expression).split() == [
+            "CLUSTERING",
+            "KEY",
+        ]:
+            session.engine.catalogue.changed(table, clustering_key=None)
             continue
         with session.changing(table):
             _change(session, rewriter, table, action)
@@ -315,7 +347,9 @@ def _alter_column(session: Session, table: Table, action: exp.AlterColumn) -> No
     sql = f"ALTER TABLE {table.name.sql} ALTER COLUMN {quoted(one.name)}"
     if action.args.get("dtype") is not None:
         of = parsed(action.args["dtype"].sql(dialect="snowflake"))
-        session.duck.execute(f"{sql} SET DATA TYPE {of.storage}")
+        if one.type.collation is not None and of.kind == "TEXT":
+            of = of.collated(one.type.collation)
+        session.duck.execute(f"{sql} SET DATA TYPE {of.column_storage}")
     elif action.args.get("allow_null") is not None:
         nullable = bool(action.args["allow_null"])
         session.duck.execute(f"{sql} {'DROP' if nullable else 'SET'} NOT NULL")

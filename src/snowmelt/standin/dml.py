@@ -13,7 +13,8 @@ from snowmelt.standin.catalogue import Column, Table
 from snowmelt.standin.convert import converted
 from snowmelt.standin.failures import StatementError, invalid_identifier, not_supported
 from snowmelt.standin.names import quoted
-from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.plans import Plan
+from snowmelt.standin.rewrite import Rewriter
 from snowmelt.standin.scope import Scope, Source
 from snowmelt.standin.session import Session
 from snowmelt.standin.sources import table_fields, table_name, table_node

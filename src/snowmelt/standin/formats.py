@@ -15,7 +15,6 @@ _TOKENS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _STRFTIME = {
-    "YYYY": "%Y",
     "YY": "%y",
     "MON": "%b",
     "MM": "%m",
@@ -50,8 +49,9 @@ def formatted(value: Typed, pattern: str | None = None, offset: Expr | None = No
     if kind == "BINARY":
         return build("upper(hex(x))", x=value.expr)
     if kind == "REAL":
-        # 1.0 is shown as 1.
-        return build("regexp_replace(CAST(x AS VARCHAR), '\\.0$', '')", x=value.expr)
+        # 1.0 is shown as 1, and nan as NaN.
+        sql = "replace(regexp_replace(CAST(x AS VARCHAR), '\\.0$', ''), 'nan', 'NaN')"
+        return build(sql, x=value.expr)
     if kind in _DEFAULTS:
         return _moment(value, pattern or _DEFAULTS[kind], offset)
     if pattern is not None:
@@ -69,8 +69,7 @@ def _moment(value: Typed, pattern: str, offset: Expr | None) -> Expr:
     if value.companion is not None:
         fraction = build("f + c % 1000", f=fraction, c=value.companion)
     minutes = offset if offset is not None else exp.Literal.number(0)
-    pieces = [_piece(match, clock, fraction, minutes) for match in _TOKENS.finditer(pattern)]
-    return exp.Paren(this=_joined(pieces))
+    return exp.Paren(this=_joined(_pieces(pattern, clock, fraction, minutes)))
 
 
 def _joined(pieces: list[Expr]) -> Expr:
@@ -80,15 +79,32 @@ def _joined(pieces: list[Expr]) -> Expr:
     return joined
 
 
-def _piece(match: re.Match[str], clock: Expr, fraction: Expr, minutes: Expr) -> Expr:
-    literal, token, other = match.groups()
-    if token is None:
-        return string(literal if literal is not None else other)
-    token = token.upper()
+def _pieces(pattern: str, clock: Expr, fraction: Expr, minutes: Expr) -> list[Expr]:
+    pieces: list[Expr] = []
+    run = ""  # of what one call of strftime writes
+    for literal, token, other in (match.groups() for match in _TOKENS.finditer(pattern)):
+        word = (token or "").upper()
+        if token is None or word in _STRFTIME:
+            text = literal if literal is not None else other
+            run += _STRFTIME[word] if token else text.replace("%", "%%")
+            continue
+        pieces += _formatted_run(run, clock)
+        run = ""
+        pieces.append(_piece(word, clock, fraction, minutes))
+    return [*pieces, *_formatted_run(run, clock)] or [string("")]
+
+
+def _formatted_run(run: str, clock: Expr) -> list[Expr]:
+    if not run:
+        return []
+    if "%" not in run.replace("%%", ""):
+        return [string(run.replace("%%", "%"))]
+    return [build("strftime(x, f)", x=clock, f=string(run))]
+
+
+def _piece(token: str, clock: Expr, fraction: Expr, minutes: Expr) -> Expr:
     if token == "YYYY":  # DuckDB writes year 1 without zeros
         return build("lpad(CAST(year(x) AS VARCHAR), 4, '0')", x=clock)
-    if token in _STRFTIME:
-        return build(f"strftime(x, '{_STRFTIME[token]}')", x=clock)
     if token.startswith("FF"):
         digits = token[2:] or "9"
         if digits == "0":

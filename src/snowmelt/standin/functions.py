@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from sqlglot import Expr, exp
 
+from snowmelt.standin.arithmetic import NUMBERS, tried_number
+from snowmelt.standin.choices import CHOICES
+from snowmelt.standin.comparisons import COMPARISONS
 from snowmelt.standin.convert import converted, local_time, to_text
 from snowmelt.standin.failures import not_supported
-from snowmelt.standin.typed import Typed, build, cast, raw
+from snowmelt.standin.texts import TEXTS
+from snowmelt.standin.typed import Convert, Typed, build, cast, raw
 from snowmelt.standin.types import (
-    BOOLEAN,
     DATE,
     REAL,
     TZ,
@@ -21,8 +24,6 @@ from snowmelt.standin.types import (
     parsed,
     varchar,
 )
-
-Convert = Callable[[Expr], Typed]
 
 
 def _argument(node: Expr, convert: Convert) -> Typed:
@@ -37,6 +38,8 @@ def cast_to(node: Expr, convert: Convert) -> Typed | None:
         return None  # DuckDB's own JSON functions take it from here
     target = parsed(node.args["to"].sql(dialect="snowflake"))
     value = _argument(node, convert)
+    if isinstance(node, exp.TryCast) and target.kind == "FIXED":
+        return tried_number(value, target)
     if isinstance(node, exp.TryCast) and not target.is_temporal:
         tried = exp.TryCast(this=value.expr, to=cast(value.expr, target.storage).args["to"])
         return Typed(tried, target)
@@ -79,9 +82,21 @@ def count(node: Expr, convert: Convert) -> Typed:
     counted = node.this
     if isinstance(counted, Expr) and not isinstance(counted, exp.Star):
         if isinstance(counted, exp.Distinct):
-            counted.set("expressions", [convert(one).expr for one in counted.expressions])
+            counted.set("expressions", [_distinct(convert(one)) for one in counted.expressions])
         else:
             node.set("this", convert(counted).expr)
+    return Typed(node, number(18), False)
+
+
+def _distinct(value: Typed) -> Expr:
+    nanoseconds = value.tie()
+    if nanoseconds is None:
+        return value.expr
+    return build("CASE WHEN x IS NOT NULL THEN row(x, n) END", x=value.expr, n=nanoseconds)
+
+
+def count_if(node: Expr, convert: Convert) -> Typed:
+    node.set("this", _argument(node, convert).expr)
     return Typed(node, number(18), False)
 
 
@@ -145,6 +160,9 @@ def extracted(node: Expr, convert: Convert) -> Typed:
     part = node.this.name.upper()
     source = node.expression
     value = convert(source)
+    if part == "EPOCH_NANOSECOND":
+        sql = "CAST(epoch_us(x) AS HUGEINT) * 1000 + n"
+        return Typed(build(sql, x=value.expr, n=value.nanoseconds()), number())
     if part.startswith("EPOCH"):
         factor = {"EPOCH": "1000000", "EPOCH_SECOND": "1000000", "EPOCH_MILLISECOND": "1000"}
         unit = factor.get(part, "1")
@@ -217,66 +235,6 @@ def convert_timezone(node: Expr, convert: Convert) -> Typed:
     return Typed(instant.expr, TZ, value.nullable, companion)
 
 
-def chosen(node: Expr, convert: Convert) -> Typed:
-    """COALESCE, NVL: the type of the first argument that has one."""
-    values = [convert(one) for one in (node.this, *node.expressions)]
-    kinds = [value.type for value in values if value.type is not None]
-    first = kinds[0] if kinds else None
-    if first is not None and first.is_temporal:
-        values = [converted(value, first) for value in values]
-    pairs = [
-        exp.If(this=build("x IS NOT NULL", x=value.expr), true=value.with_companion())
-        for value in values
-    ]
-    companion = exp.Case(ifs=pairs) if first is not None and first.is_temporal else None
-    same = first if first is not None and all(one == first for one in kinds) else None
-    merged = exp.Coalesce(this=values[0].expr, expressions=[value.expr for value in values[1:]])
-    return Typed(merged, same, all(value.nullable for value in values), companion)
-
-
-_SIGNS: dict[type[Expr], str] = {exp.GT: ">", exp.LT: "<", exp.GTE: ">=", exp.LTE: "<="}
-
-
-def compared(node: Expr, convert: Convert) -> Typed:
-    """Comparisons: to the nanosecond where either side has some."""
-    left, right = convert(node.this), convert(node.expression)
-    if left.type is not None and left.type.is_temporal:
-        right = _beside(right, left.type)
-    elif right.type is not None and right.type.is_temporal:
-        left = _beside(left, right.type)
-    plain = type(node)(this=left.expr, expression=right.expr)
-    nanos = [_nanoseconds(side) for side in (left, right)]
-    whole = [isinstance(one, exp.Literal) and one.name == "0" for one in nanos]
-    if all(whole) or (whole[1] and isinstance(node, exp.GTE | exp.LT)):
-        return Typed(plain, BOOLEAN)
-    if isinstance(node, exp.EQ):
-        sql = "x = y AND a = b"
-    elif isinstance(node, exp.NEQ):
-        sql = "x <> y OR a <> b"
-    else:
-        sign = _SIGNS[type(node)]
-        sql = f"x {sign.rstrip('=')} y OR (x = y AND a {sign} b)"
-    values = {"x": left.expr, "y": right.expr, "a": nanos[0], "b": nanos[1]}
-    return Typed(build(sql, **values), BOOLEAN)
-
-
-def _beside(value: Typed, other: SfType) -> Typed:
-    """A string literal compared with a time is one too."""
-    if isinstance(value.expr, exp.Literal) and value.expr.is_string:
-        return converted(value, SfType(other.kind, scale=9))
-    return value
-
-
-def _nanoseconds(value: Typed) -> Expr:
-    if value.companion is None or value.type is None or not value.type.is_temporal:
-        return exp.Literal.number(0)
-    if isinstance(value.companion, exp.Literal):
-        return exp.Literal.number(int(value.companion.name) % 1000)
-    if value.type.kind != "TIMESTAMP_TZ":
-        return value.companion
-    return build("c % 1000", c=value.companion)
-
-
 def binary(node: Expr, convert: Convert) -> Typed:
     """TO_BINARY, of hex digits unless told otherwise."""
     value = _argument(node, convert)
@@ -306,6 +264,7 @@ FUNCTIONS: dict[type[Expr], Callable[[Expr, Convert], Typed | None]] = {
     exp.AnyValue: any_value,
     exp.Sum: total,
     exp.Count: count,
+    exp.CountIf: count_if,
     exp.TimestampTrunc: truncated,
     exp.DateTrunc: truncated,
     exp.DateAdd: later,
@@ -323,8 +282,10 @@ FUNCTIONS: dict[type[Expr], Callable[[Expr, Convert], Typed | None]] = {
     exp.ParseJSON: parse_json,
     exp.ToVariant: to_variant,
     exp.ConvertTimezone: convert_timezone,
-    exp.Coalesce: chosen,
     exp.ToBinary: binary,
     exp.Literal: literal,
-    **dict.fromkeys((exp.GT, exp.GTE, exp.LT, exp.LTE, exp.EQ, exp.NEQ), compared),
+    **COMPARISONS,
+    **CHOICES,
+    **NUMBERS,
+    **TEXTS,
 }

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from snowmelt.standin.catalogue import Catalogue, Column, Policy, Table
 from snowmelt.standin.engine import Engine
-from snowmelt.standin.names import parts, text
+from snowmelt.standin.names import parts
+from snowmelt.standin.sizes import compressed_bytes, rows_by_table
 
 _STAMP = pa.timestamp("us", "UTC")
 _SPECIAL = {
@@ -67,10 +68,10 @@ _TABLES = (
 
 
 def _tables(engine: Engine, database: str) -> pa.Table:
-    sizes = _sizes(engine, database)
+    counts = rows_by_table(engine, database)
     rows = []
     for table in engine.catalogue.tables(database):
-        count = None if table.is_view else sizes.get((table.name.schema, table.name.name), 0)
+        count = None if table.is_view else counts.get(table.name, 0)
         rows.append(
             {
                 **_place(table),
@@ -79,7 +80,7 @@ def _tables(engine: Engine, database: str) -> pa.Table:
                 "IS_TRANSIENT": None if table.is_view else _yes(table.transient),
                 "CLUSTERING_KEY": table.clustering_key,
                 "ROW_COUNT": count,
-                "BYTES": None if count is None else count * 64,
+                "BYTES": None if count is None else compressed_bytes(table, count),
                 "RETENTION_TIME": None if table.is_view else table.retention_days,
                 "IS_INSERTABLE_INTO": "YES",
                 "CREATED": table.created,
@@ -92,15 +93,6 @@ def _tables(engine: Engine, database: str) -> pa.Table:
             }
         )
     return rows_of(_TABLES, rows)
-
-
-def _sizes(engine: Engine, database: str) -> dict[tuple[str, str], int]:
-    with engine.cursor() as duck:
-        found = duck.execute(
-            "SELECT schema_name, table_name, estimated_size FROM duckdb_tables()"
-            f" WHERE database_name = {text(database)}"
-        ).fetchall()
-    return {(schema, name): int(size) for schema, name, size in found}
 
 
 def _yes(value: bool) -> str:
@@ -156,6 +148,7 @@ def _column(table: Table, number: int, one: Column) -> Row:
         "NUMERIC_PRECISION_RADIX": 10 if exact else None,
         "NUMERIC_SCALE": one.type.scale if exact else None,
         "DATETIME_PRECISION": one.type.scale if one.type.is_temporal else None,
+        "COLLATION_NAME": one.type.collation,
         "IS_IDENTITY": "NO",
         "COMMENT": one.comment,
     }

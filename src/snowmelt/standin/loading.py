@@ -56,7 +56,7 @@ def load(engine: Engine, table: Table, source: Load) -> None:
 
 def _definitions(columns: Sequence[Column]) -> list[str]:
     items = [
-        f"{select_list([one.name])} {one.type.storage}{'' if one.nullable else ' NOT NULL'}"
+        f"{select_list([one.name])} {one.type.column_storage}{'' if one.nullable else ' NOT NULL'}"
         for one in columns
     ]
     items += [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlglot import Expr, exp
 
@@ -12,86 +11,17 @@ from snowmelt.standin.catalogue import COMPANION
 from snowmelt.standin.environment import Environment
 from snowmelt.standin.failures import StatementError
 from snowmelt.standin.functions import FUNCTIONS
+from snowmelt.standin.grouping import WINDOWS, Keys, grouped, ordered
+from snowmelt.standin.plans import Plan, Projection, loosened
 from snowmelt.standin.scope import Field, Scope
 from snowmelt.standin.sources import Sources
-from snowmelt.standin.typed import Typed, build, column, named
+from snowmelt.standin.typed import Convert, Typed, column, named
 from snowmelt.standin.types import BOOLEAN, SfType
 
 _QUERY = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
-_CLAUSES = (
-    "where",
-    "group",
-    "having",
-    "qualify",
-    "order",
-    "windows",
-    "distinct",
-    "limit",
-    "offset",
-)
+_CLAUSES = ("where", "having", "qualify", "distinct", "limit", "offset")
+_FUNCTIONS = {**FUNCTIONS, **WINDOWS}
 _PREDICATES = (exp.Predicate, exp.And, exp.Or, exp.Not)
-
-
-@dataclass(slots=True)
-class Projection:
-    """A column of a query's result; a star that only DuckDB can expand has no name."""
-
-    name: str | None
-    value: Typed
-
-
-@dataclass(slots=True)
-class Plan:
-    """A query as DuckDB runs it, and its visible columns."""
-
-    node: Expr
-    projections: list[Projection]
-    branches: tuple[Plan, ...] = ()
-    grouped: bool = False
-    carried: tuple[int, ...] = ()
-
-    @property
-    def is_open(self) -> bool:
-        return any(one.name is None for one in self.projections)
-
-    def companions(self) -> tuple[int, ...]:
-        """Positions of the columns that have a companion to carry."""
-        if self.branches:
-            return tuple(sorted({at for branch in self.branches for at in branch.companions()}))
-        return tuple(
-            at for at, one in enumerate(self.projections) if one.value.companion is not None
-        )
-
-    def carry(self, positions: Sequence[int]) -> None:
-        """Add the columns' companions behind the visible columns."""
-        self.carried = tuple(positions)
-        if self.branches:
-            for branch in self.branches:
-                branch.carry(positions)
-            return
-        select = self.node
-        while isinstance(select, exp.Subquery):
-            select = select.this
-        for at in positions:
-            one = self.projections[at]
-            companion = one.value.with_companion().copy()
-            if self.grouped and companion.find(exp.AggFunc) is None:
-                companion = build("first(c)", c=companion)
-            select.append("expressions", named(companion, f"{one.name}{COMPANION}"))
-
-    def fields(self) -> tuple[Field, ...] | None:
-        """The result as a source of another query."""
-        if self.is_open:
-            return None
-        return tuple(
-            Field(
-                one.name or "",
-                one.value.type,
-                one.value.nullable,
-                f"{one.name}{COMPANION}" if at in self.carried else None,
-            )
-            for at, one in enumerate(self.projections)
-        )
 
 
 class Rewriter(Sources):
@@ -115,6 +45,8 @@ class Rewriter(Sources):
         if isinstance(node, exp.Subquery):
             inner = self._planned(node.this, self._with(node, Scope(parent=parent)))
             return dataclasses.replace(inner, node=node, branches=inner.branches)
+        if isinstance(node, exp.SetOperation) and node.args.get("order") is not None:
+            return self._select(_selected(node), parent)
         if isinstance(node, exp.SetOperation):
             scope = self._with(node, Scope(parent=parent))
             branches = (self._planned(node.this, scope), self._planned(node.expression, scope))
@@ -148,6 +80,8 @@ class Rewriter(Sources):
         scope = self._with(node, Scope(parent=parent))
         inner = self.from_clause(node, scope)
         projections = [one for item in node.expressions for one in self._projected(item, inner)]
+        inner.aliases = {one.name: one.value for one in projections if one.name is not None}
+        keys = self._clauses(node, inner, projections)
         node.set(
             "expressions",
             [
@@ -155,13 +89,27 @@ class Rewriter(Sources):
                 for one in projections
             ],
         )
-        inner.aliases = {one.name: one.value for one in projections if one.name is not None}
+        return Plan(node, projections, grouped=keys is not None)
+
+    def _clauses(
+        self, node: exp.Select, scope: Scope, projections: list[Projection]
+    ) -> Keys | None:
+        """Rewrite what stands beside the SELECT list; the keys of a grouped query."""
         for clause in _CLAUSES:
-            part = node.args.get(clause)
-            for item in part if isinstance(part, list) else [part]:
-                if isinstance(item, Expr):
-                    self.children(item, inner)
-        return Plan(node, projections, grouped=node.args.get("group") is not None)
+            if isinstance(node.args.get(clause), Expr):
+                self.children(node.args[clause], scope)
+        convert = self.converter(scope)
+        keys = grouped(node, projections, scope, convert)
+        if node.args.get("order") is not None:
+            ordered(node.args["order"], convert, projections, keys)
+        if keys is None:
+            return None
+        for one in projections:
+            one.value = dataclasses.replace(one.value, expr=loosened(one.value.expr, keys))
+        for clause in ("having", "qualify"):
+            if node.args.get(clause) is not None:
+                node.args[clause].set("this", loosened(node.args[clause].this, keys))
+        return keys
 
     def _projected(self, item: Expr, scope: Scope) -> list[Projection]:
         if item.is_star and not isinstance(item, exp.Count):
@@ -210,14 +158,17 @@ class Rewriter(Sources):
         value = self.environment.values.get(_function_name(node))
         if value is not None:
             return dataclasses.replace(value, expr=value.expr.copy())
-        function = FUNCTIONS.get(type(node))
+        function = _FUNCTIONS.get(type(node))
         if function is not None:
-            typed = function(node, lambda part: self.expression(part, scope))
+            typed = function(node, self.converter(scope))
             if typed is not None:
                 return typed
         self.children(node, scope)
         known: SfType | None = BOOLEAN if isinstance(node, _PREDICATES) else None
         return Typed(node, known)
+
+    def converter(self, scope: Scope) -> Convert:
+        return lambda part: self.expression(part, scope)
 
     def children(self, node: Expr, scope: Scope) -> None:
         """Rewrite every expression directly in the node."""
@@ -230,12 +181,28 @@ class Rewriter(Sources):
     def _child(self, value: object, node: Expr, scope: Scope) -> object:
         if isinstance(value, exp.Identifier | exp.DataType | exp.Var | exp.Star):
             return value
-        if isinstance(value, exp.Literal) and isinstance(node, exp.Group | exp.Ordered | exp.Limit):
+        if isinstance(value, exp.Literal) and isinstance(node, exp.Limit):
+            return value
+        if isinstance(value, exp.Order):
+            ordered(value, self.converter(scope))
             return value
         if isinstance(value, _QUERY) and isinstance(node, exp.Exists | exp.In | exp.Any | exp.All):
             self.query(value, scope, carry=False)
             return value
         return self.expression(value, scope).expr if isinstance(value, Expr) else value
+
+
+def _selected(union: exp.SetOperation) -> exp.Select:
+    """A UNION with an ORDER BY as a SELECT from it: DuckDB orders a UNION by its columns only."""
+    outer = exp.Select(expressions=[exp.Star()])
+    union.replace(outer)
+    for clause in ("order", "limit", "offset"):
+        outer.set(clause, union.args.get(clause))
+        union.set(clause, None)
+    inner = exp.Subquery(this=union)
+    inner.set("alias", exp.TableAlias(this=exp.to_identifier(f"union{COMPANION}", quoted=True)))
+    outer.set("from_", exp.From(this=inner))
+    return outer
 
 
 def _is_recursive(cte: Expr) -> bool:

@@ -50,6 +50,10 @@ class Scope:
             self.parent is not None and self.parent.open
         )
 
+    def is_column(self, name: str) -> bool:
+        """Whether a source of this query, not of one around it, has the column."""
+        return any(source.find(name) is not None for source in self.sources)
+
     def cte(self, name: str) -> tuple[bool, tuple[Field, ...] | None]:
         """Whether there is a common table of the name, and its fields."""
         scope: Scope | None = self

@@ -39,7 +39,8 @@ _DEFAULT_USERS = (StandInUser("snowmelt", password="melt"),)
 
 @dataclass(frozen=True, slots=True)
 class StandInColumn:
-    """A column as Snowflake declares it, its type in Snowflake's spelling: `TIMESTAMP_TZ(9)`."""
+    """A column as Snowflake declares it, its type in Snowflake's spelling: `TIMESTAMP_TZ(9)`,
+    `VARCHAR COLLATE 'en-ci'`."""
 
     name: str
     type: str

@@ -167,7 +167,8 @@ def _json_type(column: Column) -> str:
     if of.kind == "FIXED":
         extra = f',"precision":{of.precision},"scale":{of.scale}'
     elif of.kind in {"TEXT", "BINARY"}:
-        extra = f',"length":{of.length}'
+        collation = f',"collation":"{of.collation}"' if of.collation is not None else ""
+        extra = f',"length":{of.length}{collation}'
     else:
         extra = f',"precision":0,"scale":{of.scale}' if of.is_temporal else ""
     return f'{{"type":"{of.kind}"{extra},"nullable":{null}}}'

@@ -10,8 +10,10 @@ import sqlglot
 from sqlglot import Expr, exp
 
 from snowmelt.standin.catalogue import Column, Table, Version
+from snowmelt.standin.dialect import read_one
 from snowmelt.standin.environment import Environment
 from snowmelt.standin.failures import StatementError, no_object, not_supported
+from snowmelt.standin.listed import values_source
 from snowmelt.standin.names import TableName, quoted
 from snowmelt.standin.normal import normalised
 from snowmelt.standin.scope import Field, Scope, Source
@@ -80,6 +82,11 @@ class Sources(ABC):
             return self._function(node, scope)
         if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
             return self._table(node, scope)
+        if isinstance(node, exp.Values):
+            listed = values_source(node, lambda part: self.expression(part, scope))
+            if listed is not None:
+                scope.sources.append(listed)
+                return node
         self.children(node, scope)
         scope.sources.append(Source(node.alias or None, None))
         return node
@@ -109,7 +116,7 @@ class Sources(ABC):
         return replaced
 
     def _view(self, table: Table, at: int | None, scope: Scope, alias: str) -> Expr:
-        tree = normalised(sqlglot.parse_one(table.query or "", read="snowflake"))
+        tree = normalised(read_one(table.query or ""))
         place = dataclasses.replace(
             self.environment, database=table.name.database, schema=table.name.schema
         )
@@ -117,7 +124,7 @@ class Sources(ABC):
         fields = plan.fields()
         if fields is None:
             scope.sources.append(Source(alias, None))
-            return exp.Subquery(this=tree)
+            return exp.Subquery(this=plan.node)
         outer, renamed = [], []
         for column, one in zip(table.columns, fields, strict=True):
             outer.append(f"{quoted(one.name)} AS {quoted(column.name)}")
@@ -127,7 +134,7 @@ class Sources(ABC):
             renamed.append(Field(column.name, one.type, one.nullable, companion))
         scope.sources.append(Source(alias, tuple(renamed)))
         select = sqlglot.parse_one(f"SELECT {', '.join(outer)} FROM x", read="duckdb")
-        select.set("from_", exp.From(this=exp.Subquery(this=tree, alias="x")))
+        select.set("from_", exp.From(this=exp.Subquery(this=plan.node, alias="x")))
         return exp.Subquery(this=select)
 
     def _as_of(self, table: Table, at: int) -> Expr:

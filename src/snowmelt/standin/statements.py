@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import duckdb
-import sqlglot
 from fakesnow import statement_type
 from snowflake.connector.errors import Error as ConnectorError
 from sqlglot import Expr, exp
@@ -16,11 +15,14 @@ from sqlglot.errors import SqlglotError
 
 from snowmelt.standin import ddl, dml, show
 from snowmelt.standin.answers import DONE, Answer, status
+from snowmelt.standin.arithmetic import BY_ZERO
+from snowmelt.standin.dialect import read
 from snowmelt.standin.encode import Output
 from snowmelt.standin.environment import Environment
 from snowmelt.standin.failures import StatementError, no_object, not_supported
 from snowmelt.standin.normal import normalised
-from snowmelt.standin.rewrite import Plan, Rewriter
+from snowmelt.standin.plans import Plan
+from snowmelt.standin.rewrite import Rewriter
 from snowmelt.standin.session import Session, is_true
 from snowmelt.standin.sources import table_name
 from snowmelt.standin.types import LTZ, from_duckdb
@@ -34,7 +36,7 @@ _ATTEMPTS = 20  # at a query whose table changes while it reads an earlier versi
 def parsed(statement: str) -> Expr:
     """The statement's tree; StatementError 1003 if it is none."""
     try:
-        trees = [one for one in sqlglot.parse(statement, read="snowflake") if one is not None]
+        trees = [one for one in read(statement) if one is not None]
     except SqlglotError as exc:
         reason = re.sub(r"\x1b\[\d*m", "", str(exc))
         raise StatementError(
@@ -75,6 +77,8 @@ _ERRORS: tuple[tuple[type[duckdb.Error], int, str], ...] = (
 
 
 def _failure(exc: duckdb.Error) -> StatementError:
+    if isinstance(exc, duckdb.InvalidInputException) and BY_ZERO in str(exc):
+        return StatementError(100051, "22012", BY_ZERO)
     for kind, number, sqlstate in _ERRORS:
         if isinstance(exc, kind):
             return StatementError(number, sqlstate, f"SQL compilation error:\n{exc}")

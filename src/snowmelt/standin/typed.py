@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlglot
@@ -32,6 +33,27 @@ class Typed:
             return self.companion
         return exp.Literal.number(self.type.no_companion if self.type else 0)
 
+    def nanoseconds(self) -> Expr:
+        """The nanoseconds below the microsecond, the constant 0 where there are none."""
+        if self.companion is None or self.type is None or not self.type.is_temporal:
+            return exp.Literal.number(0)
+        if isinstance(self.companion, exp.Literal):
+            return exp.Literal.number(int(self.companion.name) % 1000)
+        if self.type.kind != "TIMESTAMP_TZ":
+            return self.companion
+        return build("c % 1000", c=self.companion)
+
+    def tie(self) -> Expr | None:
+        """What tells values apart that DuckDB takes for equal, NULL where the value is; None if nothing does."""
+        nanoseconds = self.nanoseconds()
+        if isinstance(nanoseconds, exp.Literal):
+            return None
+        # The companion of a NULL may be anything: all NULLs are one group.
+        return build("CASE WHEN x IS NOT NULL THEN n END", x=self.expr, n=nanoseconds)
+
+
+Convert = Callable[[Expr], Typed]
+"""Rewrites a part of a query, which has to be done once for each part."""
 
 # Parsed under a name that nobody knows, a function stays DuckDB's: nothing downstream takes it for
 # Snowflake's of the same name. Aggregates keep theirs, since queries are searched for them.

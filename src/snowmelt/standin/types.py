@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
+from snowmelt.standin.collations import duckdb_collation
 from snowmelt.standin.failures import StatementError
 
 _TYPE = re.compile(r"\s*([A-Z_][A-Z0-9_ ]*?)\s*(?:\((.*)\))?\s*", re.DOTALL | re.IGNORECASE)
+_COLLATED = re.compile(r"(.*?)\s+COLLATE\s+'([^']*)'\s*", re.DOTALL | re.IGNORECASE)
 
 _KINDS = {
     "FIXED": "NUMBER DECIMAL NUMERIC DEC INT INTEGER BIGINT SMALLINT TINYINT BYTEINT HUGEINT",
@@ -32,6 +35,7 @@ _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split
     "TIMESTAMP WITH LOCAL TIME ZONE": "TIMESTAMP_LTZ",
 }
 _SEMI_STRUCTURED = frozenset({"VARIANT", "OBJECT", "ARRAY"})
+_NUMBERS = frozenset({"FIXED", "REAL"})
 _TIMESTAMPS = frozenset({"TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ"})
 _STORAGE = {
     "REAL": "DOUBLE",
@@ -54,6 +58,11 @@ class SfType:
     scale: int = 0
     length: int = 0
     declared: str | None = None  # of a type that only its text tells, as VECTOR(FLOAT, 3)
+    collation: str | None = None  # None compares texts by their UTF-8 bytes
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in _NUMBERS
 
     @property
     def is_timestamp(self) -> bool:
@@ -70,12 +79,18 @@ class SfType:
 
     @property
     def storage(self) -> str:
-        """DuckDB's type for the column."""
+        """DuckDB's type for values."""
         if self.kind == "FIXED":
             return f"DECIMAL({self.precision},{self.scale})"
         if self.is_semi_structured:
             return "JSON"
         return _STORAGE.get(self.kind, self.kind)
+
+    @property
+    def column_storage(self) -> str:
+        """DuckDB's type for a column: with its collation, which no cast may name."""
+        collation = duckdb_collation(self.collation) if self.collation is not None else None
+        return self.storage if collation is None else f"{self.storage} COLLATE {collation}"
 
     @property
     def no_companion(self) -> int:
@@ -90,7 +105,9 @@ class SfType:
         if self.kind == "FIXED":
             return f"NUMBER({self.precision},{self.scale})"
         if self.kind in _LENGTHS:
-            return f"{'VARCHAR' if self.kind == 'TEXT' else self.kind}({self.length})"
+            name = "VARCHAR" if self.kind == "TEXT" else self.kind
+            collation = f" COLLATE '{self.collation}'" if self.collation is not None else ""
+            return f"{name}({self.length}){collation}"
         if self.kind == "REAL":
             return "FLOAT"
         return f"{self.kind}({self.scale})" if self.is_temporal else self.kind
@@ -113,8 +130,19 @@ class SfType:
             "length": length,
             "precision": self.precision if exact else 0 if self.is_temporal else None,
             "scale": self.scale if exact or self.is_temporal else None,
-            "collation": None,
+            "collation": self.collation,
         }
+
+    def collated(self, specification: str) -> SfType:
+        """The type of a column so declared; StatementError for no text, or a collation not known here."""
+        if self.kind != "TEXT":
+            raise StatementError(
+                2263,
+                "42601",
+                f"SQL compilation error:\nCannot specify column collation for data type '{self.sql}'",
+            )
+        duckdb_collation(specification)
+        return dataclasses.replace(self, collation=specification.lower() or None)
 
 
 def number(precision: int = 38, scale: int = 0) -> SfType:
@@ -136,6 +164,9 @@ TZ = SfType("TIMESTAMP_TZ", scale=9)
 
 def parsed(declaration: str) -> SfType:
     """The type of a declaration such as `NUMBER(38,0)`, in any of Snowflake's spellings."""
+    collated = _COLLATED.fullmatch(declaration)
+    if collated is not None:
+        return parsed(collated[1]).collated(collated[2])
     match = _TYPE.fullmatch(declaration)
     name = " ".join(match[1].upper().split()) if match else ""
     kind = _KIND_OF.get(name)

@@ -23,6 +23,7 @@ from snowmelt.errors import (
     SnowmeltError,
     SourceChanged,
     TableError,
+    TooHeavy,
 )
 
 
@@ -55,8 +56,12 @@ HISTORY_GONE = Meaning(
     "DATA_RETENTION_TIME_IN_DAYS, keeps the moment for longer",
 )
 RESULT_GONE = Meaning(ResultGone)
-ENDED = Meaning(
-    RetriableError, remedy="if it ran too long: statement_timeout_seconds of the snowflake block"
+CANCELLED = Meaning(RetriableError)
+"""By somebody: another attempt may be left alone."""
+TIMED_OUT = Meaning(
+    TooHeavy,
+    remedy="raise statement_timeout_seconds of the snowflake block, or STATEMENT_TIMEOUT_IN_SECONDS of the "
+    "warehouse",
 )
 NO_WAREHOUSE = Meaning(
     RunError, remedy="name a warehouse that the role may use in the snowflake block"
@@ -82,7 +87,8 @@ _BY_NUMBER = {
         (SESSION_OVER, (390103, 390104, 390111, 390112, 390114, 390115, 250002)),
         (HISTORY_GONE, (707,)),
         (RESULT_GONE, (709, 710)),
-        (ENDED, (604, 630)),
+        (CANCELLED, (604,)),
+        (TIMED_OUT, (630,)),
         (NO_WAREHOUSE, (606,)),
         (NO_SUCH_OBJECT, (2003,)),
         (DENIED, (3001, 90105, 90106)),
@@ -153,6 +159,8 @@ def translated(table: str | None = None) -> Iterator[None]:
         raise translate(error).located(table=table) from error
     except NETWORK_ERRORS as error:
         raise translate(error).located(table=table) from None
+    except MemoryError:  # some of Arrow's errors are
+        raise
     except pa.ArrowException as error:
         raise TableError(
             f"a result can't be read: {str(error).strip().splitlines()[0]}", table=table

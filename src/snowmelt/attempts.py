@@ -1,0 +1,150 @@
+"""One attempt at a claimed chunk: its rows move, or other chunks take its place."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from snowmelt.chunks import QueryOnce, Range
+from snowmelt.errors import RetriableError, RunError, SnowmeltError, TableError, TooHeavy
+from snowmelt.extraction import run_query
+from snowmelt.model import Claim, LoadTable, Outcome
+from snowmelt.ports import Claims, QuerySource, Source, Target
+from snowmelt.resizing import smaller, what_helps
+from snowmelt.worker import OnBytes, move
+
+_log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.5
+"""Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
+memory, for the next heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """The table's one query ran, and its result is `chunks` chunks."""
+
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The chunk was too heavy, and `chunks` smaller ones are in its place."""
+
+    chunks: int
+
+
+def attempt(
+    claim: Claim,
+    table: LoadTable,
+    source: Source,
+    claims: Claims,
+    target: Target,
+    on_bytes: OnBytes,
+) -> Outcome | Expanded | Resized:
+    """Move the claimed chunk, or replace it. Raises what `worker.move` raises, and TooHeavy only for a chunk
+    that nothing splits."""
+    if claim.taken_over:
+        _cancel_left_behind(source, table, claim)
+    if isinstance(claim.chunk.range, QueryOnce):
+        return _expand(claim, table, source, claims)
+    try:
+        return move(claim, table, source, target, on_bytes, signs_of_life(claims, claim))
+    except TooHeavy as error:
+        resized = resize(claim, table, source, claims, str(error))
+        if resized is None:
+            raise
+        return resized
+
+
+def _expand(claim: Claim, table: LoadTable, source: Source, claims: Claims) -> Expanded:
+    """Run the table's one query, and write the chunks of its result."""
+    if not isinstance(source, QuerySource):
+        raise TableError(
+            "the chunks are those of a query's result, and this source keeps none",
+            remedy="put the source's connection back, or run with --restart-table",
+        )
+    with signs_of_life(claims, claim):
+        chunks = run_query(claim, table, source)
+    claims.expand(claim, chunks)
+    _log.info(
+        "the query of %s gave %s chunks",
+        table.job,
+        f"{len(chunks):,}",
+        extra={"action": "query_extracted", "table_id": table.table_id},
+    )
+    return Expanded(len(chunks))
+
+
+def resize(
+    claim: Claim, table: LoadTable, source: Source, claims: Claims, reason: str
+) -> Resized | None:
+    """Put smaller chunks in the place of the claimed one, whose claim is over then; None where nothing splits
+    it, and the claim stands. Any holder of a claim may ask for it, after an error or without one.
+
+    Raises ClaimLost, and what the source and the ledger raise: then nothing has changed, except after
+    ConnectionLost, where only the ledger knows.
+    """
+    with signs_of_life(claims, claim):
+        parts = smaller(claim.chunk, table, source)
+    if parts is None:
+        return None
+    claims.resize(claim, parts, reason)
+    _log.warning(
+        "chunk %s of %s is replaced by %s smaller ones: %s",
+        claim.chunk.id,
+        table.job,
+        f"{len(parts):,}",
+        reason,
+        extra={
+            "action": "chunk_resized",
+            "table_id": table.table_id,
+            "chunk_id": claim.chunk.id,
+            "chunks": len(parts),
+        },
+    )
+    return Resized(len(parts))
+
+
+def given_up(error: RetriableError, attempts: int, range: Range) -> TableError:
+    """What a table is told after the last attempt at one of its chunks."""
+    remedy = "mend the cause, then run again: it resumes"
+    if isinstance(error, TooHeavy):
+        more = error.remedy or "mend the cause"
+        remedy = f"{more}, then run again: it resumes; or {what_helps(range)}"
+    return TableError(
+        f"gave up after {attempts} attempts: {error.what}", sqlstate=error.sqlstate, remedy=remedy
+    )
+
+
+def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
+    """End the query of the worker that had the chunk before: it burns credits for nobody."""
+    if not isinstance(source, QuerySource):
+        return
+    try:
+        source.cancel(table.job.source, table.tag.chunk(claim.chunk.id))
+    except RunError:
+        raise
+    except SnowmeltError as error:
+        _log.warning(str(error), extra={"action": "cancel_failed", "table_id": table.table_id})
+
+
+@contextmanager
+def signs_of_life(claims: Claims, claim: Claim) -> Iterator[None]:
+    """Beat for a claim while a query runs; how long that may take is the source's to limit."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            claims.beat(claim)
+
+    thread = threading.Thread(target=beat, name="snowmelt-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,23 @@
+"""What a table's plan is made from besides its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from snowmelt.model import StoredLoad, TargetState, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A table's identity, its target as it stands, and what runs did and may do."""
+
+    table_hash: str
+    facts: Mapping[str, object]
+    target: TargetState
+    writers: tuple[Writer, ...]
+    resumes: StoredLoad | None
+    resume_hours: float = 168.0
+    """How long after its last activity the run may be resumed."""
+    deadline_seconds: float | None = None
+    """How long the process that carries the plan out may run."""

@@ -1,0 +1,143 @@
+"""What exists and what was done, for every table of a config -> a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from uuid import UUID, uuid4
+
+from snowmelt.config import Config
+from snowmelt.config.checks import unknown_name
+from snowmelt.database import Database
+from snowmelt.errors import Refused, TableError, UnknownName
+from snowmelt.identity import identity, table_facts, table_hash
+from snowmelt.matching import is_named, is_same, names_of
+from snowmelt.model import StoredLoad, TableJob
+from snowmelt.origin import Origins
+from snowmelt.plan import Plan, TablePlan
+from snowmelt.planner import plan_table, unplannable
+from snowmelt.ports import Source
+from snowmelt.situation import Situation
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """How a run is found or begun. `restart` names tables, by source or target, that are planned anew."""
+
+    resume: bool = True
+    run_id: UUID | None = None
+    max_age_hours: float | None = None
+    restart: tuple[str, ...] = ()
+    deadline_seconds: float | None = None
+    """How long this process may run, where something ends it: chunks are made small enough for that."""
+
+
+ANEW_OR_RESUMED = Choice()
+"""The run that is unfinished, if there is one."""
+
+
+class Survey:
+    """Looks at sources, targets and ledgers; changes nothing."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Sequence[TableJob],
+        origins: Origins,
+        databases: Mapping[str, Database],
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._sources = {source.source_name: source for source in config.sources}
+        self._origins = origins
+        self._databases = databases
+
+    def plan(self, choice: Choice) -> Plan:
+        """What a run would do. A table that can't be planned is refused in it; what concerns all raises."""
+        known = sorted({name for job in self._jobs for name in names_of(job)})
+        for name in choice.restart:
+            if name not in known:
+                raise unknown_name("table", name, known)
+        run_id, stored = self._unfinished(choice)
+        who = identity(self._config)
+        tables = []
+        with ExitStack() as stack:
+            open_sources: dict[str, Source] = {}
+            for job in self._jobs:
+                if job.source_name not in open_sources:
+                    source = self._origins.open(job.source_name)()
+                    stack.callback(source.close)
+                    open_sources[job.source_name] = source
+                tables.append(
+                    self._planned(job, open_sources[job.source_name], run_id, stored, choice)
+                )
+        return Plan(
+            run_id or uuid4(), who, run_id is not None, tuple(tables), self._config.warnings
+        )
+
+    def _planned(
+        self,
+        job: TableJob,
+        source: Source,
+        run_id: UUID | None,
+        stored: Sequence[StoredLoad],
+        choice: Choice,
+    ) -> TablePlan:
+        try:
+            situation = self.situation(job, run_id, stored, choice)
+            if is_named(job, choice.restart):
+                situation = dataclasses.replace(situation, resumes=None)
+            return plan_table(job, source, situation)
+        except TableError as error:
+            return unplannable(job, error)
+
+    def _unfinished(self, choice: Choice) -> tuple[UUID | None, list[StoredLoad]]:
+        """The run to go on with, and its tables as every database has them."""
+        ledgers = [database for database in self._databases.values() if database.has_ledger]
+        run_id = choice.run_id
+        who = identity(self._config)
+        if run_id is None and choice.resume:
+            age = choice.max_age_hours or self._config.resume_max_age
+            candidates = (database.runs.find(who, age) for database in ledgers)
+            run_id = next((run for run in candidates if run is not None), None)
+        if run_id is None:
+            return None, []
+        found = {database: database.runs.status(run_id) for database in ledgers}
+        known = [database for database in ledgers if found[database]]
+        if not known:
+            raise UnknownName(
+                f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
+            )
+        theirs = found[known[0]][0].source_names
+        if theirs != who.source_names:
+            raise Refused(
+                f"run {run_id} is a run of {', '.join(theirs)}",
+                remedy="name the same sources to resume it",
+            )
+        return run_id, [load for database in known for load in database.loads.of(run_id)]
+
+    def situation(
+        self,
+        job: TableJob,
+        run_id: UUID | None,
+        stored: Sequence[StoredLoad],
+        choice: Choice = ANEW_OR_RESUMED,
+    ) -> Situation:
+        """What stands around the planning of one table, with the tables of a run as they are stored."""
+        database = self._databases[job.target.database]
+        facts = table_facts(job, self._config.origin(self._sources[job.source_name]))
+        writers = database.loads.writers(job.target) if database.has_ledger else ()
+        target = database.target.inspect(job.target)
+        if run_id is not None and stored and not target.has_rows:
+            # Another worker of the run may just have emptied it, to read it again: its ledger first.
+            stored = database.loads.of(run_id)
+        return Situation(
+            table_hash=table_hash(facts),
+            facts=facts,
+            target=target,
+            writers=tuple(writer for writer in writers if writer.run_id != run_id),
+            resumes=next((load for load in stored if is_same(load, job)), None),
+            resume_hours=choice.max_age_hours or self._config.resume_max_age,
+            deadline_seconds=choice.deadline_seconds,
+        )
