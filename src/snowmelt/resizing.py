@@ -39,42 +39,46 @@ def smaller(chunk: Chunk, table: LoadTable, source: Source) -> tuple[Chunk, ...]
     """
     match chunk.range:
         case ResultBatches() as batches:
-            parts = _groups(batches, chunk.planned_rows)
+            parts = _groups(batches)
         case KeyRange() | NullKeys() as span:
             parts = _of_span(span, chunk, table, source)
         case _:
-            parts = ()
-    return parts if len(parts) > 1 else None
+            return None
+    rows = [part.planned_rows or 0 for part in parts]
+    if max(rows, default=0) == sum(rows):
+        return None  # one part has them all
+    if chunk.planned_rows is None:
+        return tuple(Chunk(part.id, part.range, None) for part in parts)
+    return parts
 
 
-def _groups(batches: ResultBatches, planned_rows: int | None) -> tuple[Chunk, ...]:
+def _groups(batches: ResultBatches) -> tuple[Chunk, ...]:
     strategy = ResultSetStrategy(max(sum(batches.rows) // PARTS, 1))
     return tuple(
-        Chunk(place, group, None if planned_rows is None else sum(group.rows))
-        for place, group in enumerate(strategy.groups(batches))
+        Chunk(place, group, sum(group.rows)) for place, group in enumerate(strategy.groups(batches))
     )
 
 
 def _of_span(span: Span, chunk: Chunk, table: LoadTable, source: Source) -> tuple[Chunk, ...]:
+    """Parts with the rows that were counted just now; none where the range is not worth a question."""
     keys = keys_within(span, table)
     if isinstance(span, NullKeys) and len(keys) == 1:
         return ()  # all its rows have one value
-    if chunk.planned_rows is None:
+    planned = chunk.planned_rows
+    if planned is None:
         return _uncounted(span, keys, table, source)
-    if not _is_worth_it(chunk.planned_rows, table):
+    if not _is_worth_it(planned, table):
         return ()
-    part_rows = max(chunk.planned_rows // PARTS, 1)
+    part_rows = max(planned // PARTS, 1)
     (found,) = source.refine(table.job.source, keys, table.snapshot, [span], part_rows)
-    parts = parts_of(span, found, part_rows)
-    counted = sum(part.planned_rows or 0 for part in parts)
-    if counted != chunk.planned_rows:
+    if found.rows != planned:
         raise CountMismatch(
-            f"{counted:,} rows were counted, {chunk.planned_rows:,} were planned",
+            f"{found.rows:,} rows were counted, {planned:,} were planned",
             table=str(table.job.source),
             chunk=chunk.id,
             remedy="the source changed under the plan: load the table anew with --restart-table",
         )
-    return parts
+    return parts_of(span, found, part_rows)
 
 
 def _uncounted(
@@ -88,7 +92,7 @@ def _uncounted(
     wanted = max(found.rows // PARTS, 1)
     if wanted < part_rows:
         (found,) = source.refine(table.job.source, keys, table.snapshot, [span], wanted)
-    return tuple(Chunk(part.id, part.range, None) for part in parts_of(span, found, wanted))
+    return parts_of(span, found, wanted)
 
 
 def _is_worth_it(rows: int, table: LoadTable) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +18,9 @@ from snowmelt.chunks import Chunk
 from snowmelt.extraction import counted, recounted
 from snowmelt.keys import KeyProblem, keys_of
 from snowmelt.model import ChunkKey, KeyType, Relation, Tag
+from snowmelt.standin.server import StandIn
 from snowmelt.strategies import FAR_OVER, chunks_of
-from tests.contracts.places import Made, Place
+from tests.contracts.places import Made, Place, Snowflake
 
 TAG = Tag(UUID(int=1), "db", 1)
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -41,7 +43,7 @@ def _mixed_case(value: UUID, style: int) -> str:
 
 
 _text = st.text(
-    st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6
 ) | st.sampled_from(["CUSTOMER-0001", "CUSTOMER-0002", "CUSTOMER-00021", "customer-0002"])
 
 KINDS = {
@@ -105,7 +107,7 @@ KINDS = {
 @st.composite
 def _columns(draw: st.DrawFn) -> dict[str, list[str | None]]:
     """A column for each kind: values that repeat, some of them often, extremes, and rows without any."""
-    rows = draw(st.integers(1, 60))
+    rows = draw(st.integers(0, 60))
     columns: dict[str, list[str | None]] = {}
     for name, kind in KINDS.items():
         pool = [None, *kind.edges, *draw(st.lists(kind.values, min_size=1, max_size=20))]
@@ -182,3 +184,79 @@ def test_any_keys_give_each_row_once(
         st.lists(st.sampled_from(sorted(columns)), min_size=2, max_size=3, unique=True)
     )
     _check(made, columns, several, size)
+
+
+def _ids(*parts: tuple[int, int, int]) -> list[str]:
+    """So many ids, evenly between two ends, for each part."""
+    return [str(low + (high - low) * n // rows) for low, high, rows in parts for n in range(rows)]
+
+
+SPARSE = _ids((1, 1_000, 50), (1_001, 1_000_000, 450), (5_000_001, 5_100_000, 3_500))
+
+
+def test_ids_with_gaps_of_millions(place: Place) -> None:
+    """Equal widths of the ids would have one chunk hold nearly all of them."""
+    made = place.make([("i", "whole"), ("k", "whole")], [(str(n), k) for n, k in enumerate(SPARSE)])
+    chunks = _chunks(made, ["k"], 200, len(SPARSE))
+
+    read = [_numbers(made, made.source.describe(made.table), chunk) for chunk in chunks]
+
+    assert sorted(n for numbers in read for n in numbers) == list(range(len(SPARSE)))
+    assert max(len(numbers) for numbers in read) <= 400
+    assert len(chunks) <= 2 * len(SPARSE) // 200 + 2
+
+
+@pytest.mark.parametrize("keys", [["k"], ["k", "i"]])
+def test_one_timestamp_on_half_the_rows(place: Place, keys: list[str]) -> None:
+    """It can't be split by itself; by a second column it can."""
+    stamped = "2024-03-01 12:00:00"
+    rows = 3_000
+    at = [
+        stamped if n % 2 else str(datetime(2024, 2, 28) + timedelta(minutes=n)) for n in range(rows)
+    ]
+    made = place.make([("i", "whole"), ("k", "timestamp")], [(str(n), k) for n, k in enumerate(at)])
+
+    chunks = _chunks(made, keys, 100, rows)
+    read = [_numbers(made, made.source.describe(made.table), chunk) for chunk in chunks]
+
+    assert sorted(n for numbers in read for n in numbers) == list(range(rows))
+    assert [chunk.planned_rows for chunk in chunks] == [len(numbers) for numbers in read]
+    heavy = [numbers for numbers in read if len(numbers) > 200]
+    assert [{at[n] for n in numbers} for numbers in heavy] == [{stamped}] * (len(keys) == 1)
+
+
+def test_a_filter_that_has_the_keys_values(place: Place) -> None:
+    """The key is renamed within the queries; the filter means the table's columns."""
+    rows = [(str(n), str(n % 40)) for n in range(400)]
+    made = place.make([("i", "whole"), ("k", "whole")], rows)
+    table = replace(made.table, filter='"k" < 30 AND "i" >= 0 -- kept')
+    filtered = Made(made.source, table)
+
+    chunks = _chunks(filtered, ["k", "i"], 4, 300)
+
+    assert sum(chunk.planned_rows or 0 for chunk in chunks) == 300
+    assert max(chunk.planned_rows or 0 for chunk in chunks) <= 8
+
+
+@pytest.mark.parametrize("size", [1, 10, 1_000])
+def test_two_aggregated_queries_at_most(standin: StandIn, size: int) -> None:
+    """Whatever the number of chunks and of keys."""
+    place = Snowflake.stood_in(standin)
+    rows = [(str(n), str(n * n)) for n in range(1_500)]
+    made = place.make([("i", "whole"), ("k", "whole")], rows)
+    standin.reset_stats()
+
+    chunks = _chunks(made, ["k", "i"], size, len(rows))
+
+    statements = standin.stats().statements
+    assert len([text for text in statements if "GROUP BY" in text]) <= 2
+    assert len(chunks) > 1_000 // size
+    place.close()
+
+
+def _chunks(made: Made, names: Sequence[str], size: int, rows: int) -> tuple[Chunk, ...]:
+    relation = made.source.describe(made.table)
+    keys = keys_of([ChunkKey(name, None) for name in names], relation)
+    assert not isinstance(keys, KeyProblem)
+    of = (made.table, keys, made.source, relation.snapshot, size)
+    return chunks_of(recounted(counted(*of, rows), *of), size)

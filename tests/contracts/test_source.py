@@ -14,7 +14,7 @@ import pytest
 from snowmelt.chunks import Chunk, Key, KeyKind, WholeTable
 from snowmelt.errors import SourceChanged, TableError
 from snowmelt.histogram import Days, KeyHistogram
-from snowmelt.keys import keys_of
+from snowmelt.keys import key_of
 from snowmelt.model import ChunkKey, SourceTable, Tag
 from snowmelt.ports import QuerySource
 from snowmelt.sources.duckdb import DuckDBSource
@@ -74,7 +74,8 @@ def _by_day(made: Made, table: SourceTable | None = None, column: str = "k") -> 
     """Rows per day of a key, however it is called."""
     table = table or made.table
     relation = made.source.describe(table)
-    (key,) = keys_of([ChunkKey(column, None)], relation)
+    key = key_of(ChunkKey(column, None), relation)
+    assert isinstance(key, Key)
     return made.source.histogram(table, key, relation.snapshot, Days())
 
 

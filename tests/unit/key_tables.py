@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from itertools import groupby
 from random import Random
 
@@ -62,7 +63,7 @@ def below(one: Value, other: Value) -> bool:
 def in_order(values: Iterable[Value]) -> list[Value]:
     """The different values that are not NULL, ascending."""
     different = {order(value): value for value in values if value is not None}
-    return [different[place] for place in sorted(different)]  # type: ignore[type-var]
+    return [different[place] for place in sorted(different)]
 
 
 def day_of(value: Value) -> date | None:
@@ -182,8 +183,8 @@ def _common(texts: Sequence[str]) -> int:
 
 def _width(count: int, kind: KeyKind, values: Sequence[Value]) -> Callable[[Value], object]:
     def number(value: Value) -> float:
-        assert isinstance(value, int | float) or hasattr(value, "as_tuple")
-        return float(value)  # type: ignore[arg-type]
+        assert isinstance(value, int | float | Decimal)
+        return float(value)
 
     inner = [number(value) for value in values if abs(number(value)) <= FINITE]
     low, high = min(inner, default=0.0), max(inner, default=0.0)
@@ -198,26 +199,27 @@ def _width(count: int, kind: KeyKind, values: Sequence[Value]) -> Callable[[Valu
     return place
 
 
-def _by_values(keys: Sequence[Key], rows: list[Row], limit: int, random: Random) -> KeyHistogram:
-    key, place = keys[0], 0
-    further = keys[1:]
-    nulls = [row[1:] for row in rows if row[place] is None]
-    there = sorted((row for row in rows if row[place] is not None), key=lambda row: order(row[0]))
+def _by_values(
+    keys: Sequence[Key], rows: Sequence[Row], limit: int, random: Random
+) -> KeyHistogram:
+    """The rows, whose first values are those of the first key, by these values."""
+    key, further = keys[0], keys[1:]
+    nulls = [row[1:] for row in rows if row[0] is None]
+    there = sorted((row for row in rows if row[0] is not None), key=lambda row: order(row[0]))
     buckets = []
     for group in _grouped(there, limit, random):
         bucket = _bucket(key, bound(group[0][0]), [row[0] for row in group])
-        split = None
-        if len(group) > limit and bucket.single and further:
+        if bucket.single and bucket.rows > limit and further:
             split = _by_values(further, [row[1:] for row in group], limit, random)
-        buckets.append(Bucket(bucket.low, bucket.rows, bucket.high, bucket.single, split=split))
+            bucket = replace(bucket, split=split)
+        buckets.append(bucket)
     histogram = KeyHistogram.of(key, buckets, len(nulls))
     if len(nulls) > limit and further:
-        null_split = _by_values(further, nulls, limit, random)
-        return KeyHistogram(key, histogram.buckets, len(nulls), null_split)
+        histogram = replace(histogram, null_split=_by_values(further, nulls, limit, random))
     return histogram
 
 
-def _grouped(rows: list[Row], limit: int, random: Random) -> Iterator[list[Row]]:
+def _grouped(rows: Sequence[Row], limit: int, random: Random) -> Iterator[list[Row]]:
     """Rows of whole values, less than twice `limit` of them; a value of more than `limit` is alone."""
     pending: list[Row] = []
     for _, group in groupby(rows, key=lambda row: order(row[0])):

@@ -29,7 +29,7 @@ def grouped(
         listed = _listed(item, projections)
         if isinstance(item, exp.Column) and scope.is_column(item.name):
             listed = None  # a column goes before a name of the SELECT list
-        value = convert(item) if not _is_position(item) else Typed(item)
+        value = Typed(item) if listed is not None or _is_position(item) else convert(item)
         made.append(value.expr)
         keys += [value.expr] if listed is None else [value.expr, listed.expr]
         tie = (listed or value).tie()
@@ -101,7 +101,8 @@ def ordered(
     items: list[Expr] = []
     for item in order.expressions:
         listed = _listed(item.this, projections)
-        value = convert(item.this) if not _is_position(item.this) else Typed(item.this)
+        known = listed is not None or _is_position(item.this)
+        value = Typed(item.this) if known else convert(item.this)
         tie = (listed or value).tie()
         if keys is not None:
             value = dataclasses.replace(value, expr=loosened(value.expr, keys))

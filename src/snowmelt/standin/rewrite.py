@@ -79,6 +79,7 @@ class Rewriter(Sources):
     def _select(self, node: exp.Select, parent: Scope | None) -> Plan:
         scope = self._with(node, Scope(parent=parent))
         inner = self.from_clause(node, scope)
+        inner.grouped = bool(node.args.get("group") or node.args.get("distinct"))
         projections = [one for item in node.expressions for one in self._projected(item, inner)]
         inner.aliases = {one.name: one.value for one in projections if one.name is not None}
         keys = self._clauses(node, inner, projections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlglot import exp
+from sqlglot import Expr, exp
 
 from snowmelt.standin.failures import invalid_identifier
 from snowmelt.standin.names import shown
@@ -41,6 +41,7 @@ class Scope:
     sources: list[Source] = field(default_factory=list)
     parent: Scope | None = None
     aliases: dict[str, Typed] = field(default_factory=dict)  # of the SELECT list
+    grouped: bool = False
     ctes: Mapping[str, tuple[Field, ...] | None] = field(default_factory=dict)
 
     @property
@@ -75,13 +76,20 @@ class Scope:
                 if found is not None:
                     return _typed(found, source.alias if table else None)
             if table is None and node.name in scope.aliases:
-                alias = scope.aliases[node.name]
-                return Typed(column(node.name), alias.type, alias.nullable, alias.companion)
+                return _alias(node.name, scope.aliases[node.name], spelled_out=scope.grouped)
             scope = scope.parent
         if self.open:
             return Typed(column(node.name, table))
         name = ".".join(shown(part) for part in (table, node.name) if part)
         raise invalid_identifier(name)
+
+
+def _alias(name: str, value: Typed, *, spelled_out: bool) -> Typed:
+    """A name of the SELECT list. DuckDB groups by no expression with one in it: there it is its value."""
+    expr: Expr = column(name)
+    if spelled_out:
+        expr = exp.Paren(this=value.expr.copy())
+    return Typed(expr, value.type, value.nullable, value.companion)
 
 
 def _typed(found: Field, alias: str | None) -> Typed:
