@@ -163,8 +163,11 @@ def _kind(value: Mapping[str, object]) -> KeyKind:
     if "key" in value:
         return KeyKind(str(value["key"]))
     for end in (value.get("low"), value.get("high")):
-        if isinstance(end, list):
-            return KeyKind(end[0])
+        match end:
+            case ["date" | "timestamp" | "instant" as kind, _]:
+                return KeyKind(kind)
+            case list():
+                raise ValueError(f"not a bound of release 0.2.0: {end!r}")
     return KeyKind.TIMESTAMP
 
 

@@ -58,6 +58,8 @@ class Bucket:
     """All rows have the same value: only another key can split them."""
     pieces: tuple[Bucket, ...] = ()
     """The same rows in finer buckets."""
+    joined: bool = False
+    """Several buckets of the first query, counted again as one: of days no single one."""
     split: KeyHistogram | None = None
     """The rows of a single value by the next key."""
 
@@ -83,7 +85,7 @@ class KeyHistogram:
 
     def days(self) -> DayHistogram:
         """The buckets that are days, for a comparison with days counted elsewhere; only of keys of time."""
-        days = ((day_of(bucket.low), bucket.rows) for bucket in self.buckets if bucket.low)
+        days = ((_day(bucket), bucket.rows) for bucket in self.buckets)
         return DayHistogram(
             self.key, tuple((day, rows) for day, rows in days if day is not None), self.nulls
         )
@@ -123,7 +125,11 @@ class Loaded:
 
     def has(self, bucket: Bucket) -> bool:
         """Whether the bucket is one of the days."""
-        return bool(self.days) and bucket.low is not None and day_of(bucket.low) in self.days
+        return bool(self.days) and _day(bucket) in self.days
+
+
+def _day(bucket: Bucket) -> date | None:
+    return None if bucket.joined or bucket.low is None else day_of(bucket.low)
 
 
 def _bounded(buckets: Iterable[Bucket]) -> Iterator[Bucket]:
@@ -132,8 +138,10 @@ def _bounded(buckets: Iterable[Bucket]) -> Iterator[Bucket]:
         if before is None:
             before = bucket
         elif bucket.low is None:
+            # No bound tells the two apart, so a split of one of them would be counted for both.
+            rows = before.rows + bucket.rows
             before = dataclasses.replace(
-                before, rows=before.rows + bucket.rows, high=bucket.high, single=False
+                before, rows=rows, high=bucket.high, single=False, split=None
             )
         else:
             yield before

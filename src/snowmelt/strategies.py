@@ -143,6 +143,7 @@ def refined(
                 sum(bucket.rows for bucket in covered),
                 covered[-1].high,
                 pieces=pieces,
+                joined=len(covered) > 1,
             )
         )
         place = end
@@ -152,14 +153,10 @@ def refined(
 
 def _places(histogram: KeyHistogram, span: KeyRange, start: int) -> tuple[int, int]:
     """Which buckets a span covers: from, and to before."""
-    buckets = histogram.buckets
-    first = start
-    if span.low is not None:
-        first = next(n for n in range(start, len(buckets)) if buckets[n].low == span.low)
-    end = len(buckets)
-    if span.high is not None:
-        end = next(n for n in range(first + 1, len(buckets)) if buckets[n].low == span.high)
-    return first, end
+    # index() finds the span's own bound, which is a bucket's, also where it is NaN, by what `==` finds none.
+    lows = [bucket.low for bucket in histogram.buckets]
+    first = start if span.low is None else lows.index(span.low, start)
+    return first, len(lows) if span.high is None else lows.index(span.high, first + 1)
 
 
 def chunks_of(histogram: KeyHistogram, chunk_rows: int) -> tuple[Chunk, ...]:

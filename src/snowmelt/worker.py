@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from snowmelt.ahead import read_ahead
-from snowmelt.errors import CountMismatch, TooHeavy
+from snowmelt.errors import CountMismatch, SnowmeltError, TooHeavy
 from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Source, Target
 
@@ -67,10 +67,13 @@ def move(
 
 @contextmanager
 def _within_memory() -> Iterator[None]:
-    """Arrow's error of this kind is a MemoryError too."""
+    """Raise TooHeavy where memory ran out. Arrow's errors of this kind are MemoryErrors too, and a source may
+    have put a name of its own to one that passed through it."""
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, SnowmeltError) as error:
+        if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
+            raise
         raise TooHeavy(
             "this process ran out of memory",
             remedy="lower parallel_threads, or give the process more memory",

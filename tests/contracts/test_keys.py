@@ -178,7 +178,9 @@ def test_any_keys_give_each_row_once(
     place: Place, columns: dict[str, list[str | None]], size: int, data: st.DataObject
 ) -> None:
     made = _made(place, columns)
-    for name in columns:
+    several_of = 4 if isinstance(place, Snowflake) else len(columns)  # each chunk is a query there
+    some = data.draw(st.permutations(sorted(columns)))[:several_of]
+    for name in some:
         _check(made, columns, [name], size)
     several = data.draw(
         st.lists(st.sampled_from(sorted(columns)), min_size=2, max_size=3, unique=True)

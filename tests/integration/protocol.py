@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from snowmelt.chunks import Chunk
 from snowmelt.demo.postgres import LocalPostgres
-from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError
+from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError, TooHeavy
 from snowmelt.model import (
     Claim,
     Identity,
@@ -38,6 +39,7 @@ from tests.integration.protocol_parts import (
     Worker,
     batch_of,
     expect,
+    halves,
     plan_table,
 )
 
@@ -47,7 +49,8 @@ PROCESSES = (0, 0, 1)
 
 _CHUNKS = """
     SELECT c.chunk_id, c.token, c.completed_at IS NOT NULL, c.failed_at IS NOT NULL,
-           c.rows_read, c.rows_written, coalesce(t.ids, '{{}}'), l.completed_at IS NOT NULL
+           c.rows_read, c.rows_written, coalesce(t.ids, '{{}}'), l.completed_at IS NOT NULL,
+           c.parent_id, c.retired_at IS NOT NULL
     FROM migration_status.chunk c
     JOIN migration_status.load l USING (table_id)
     LEFT JOIN (SELECT chunk, array_agg(id ORDER BY id) AS ids FROM {} GROUP BY chunk) t
@@ -67,6 +70,10 @@ class World:
         self.postgres = postgres
         self.server = self.server_of(postgres, database)
         self.sizes = tuple(sizes)
+        self.sources = {
+            chunk: [chunk * 1_000 + number for number in range(size)]
+            for chunk, size in enumerate(sizes)
+        }
         self.run_id = uuid4()
         self.target = TargetTable(database, "public", f"t{next(_numbers)}")
         self.stuck: list[Stuck] = []
@@ -140,10 +147,19 @@ class World:
 
     def rows(self) -> list[Row]:
         text = _CHUNKS.format(f'"{self.target.name}"')
-        return [Row(*row) for row in self.observe(text, self.fence)]
+        rows = [Row(*row) for row in self.observe(text, self.fence)]
+        for row in rows:
+            if row.parent_id is not None and row.chunk_id not in self.sources:
+                siblings = [one.chunk_id for one in rows if one.parent_id == row.parent_id]
+                half = halves(self.sources[row.parent_id])[siblings.index(row.chunk_id)]
+                self.sources[row.chunk_id] = half
+        return rows
 
     def source(self, chunk_id: int) -> list[int]:
-        return [chunk_id * 1_000 + number for number in range(self.sizes[chunk_id])]
+        """The rows of a chunk; those of a part are a half of the chunk that it was cut from."""
+        if chunk_id not in self.sources:
+            self.rows()
+        return self.sources[chunk_id]
 
     def completed(self) -> set[int]:
         return {row.chunk_id for row in self.rows() if row.completed}
@@ -165,13 +181,16 @@ class World:
                 expect(
                     row.token not in self.given_up, f"an attempt that was given up completed {row}"
                 )
+            parts = sum(one.parent_id == row.chunk_id for one in rows)
+            expect(parts == (2 if row.retired else 0), f"resized in part: {row}")
         done = {row.chunk_id for row in rows if row.completed}
         expect(self.acknowledged <= done, "an acknowledged chunk is gone without a crash")
         if self.completed_at_abort is not None:
             expect(done == self.completed_at_abort, "completed after the abort")
             expect(rows[0].table_completed == self.finished, "finished after the abort")
         if self.finished:
-            expect(len(done) == len(rows), "the table was finished, but chunks are open")
+            left = [row for row in rows if not (row.completed or row.retired)]
+            expect(not left, "the table was finished, but chunks are open")
             expect(rows[0].table_completed, "the finish of the table is gone")
         for worker in self.workers:
             if worker.claim is not None and not worker.shaken:
@@ -193,7 +212,7 @@ class World:
                 return worker.claim is not None
             case Stage.CLAIMED:
                 self._attempt(worker, self._begin)
-            case Stage.LOADING if worker.sent < self.sizes[worker.held.chunk.id]:
+            case Stage.LOADING if worker.sent < len(self.source(worker.held.chunk.id)):
                 self._attempt(worker, self._write)
             case Stage.LOADING:
                 self._attempt(worker, self._complete)
@@ -315,6 +334,31 @@ class World:
         # A release whose answer was lost finds nothing the second time; a failure must be told as one.
         lost = settled is Settled.LOST and not worker.shaken and (fails or fate is Fate.ANSWERED)
         expect(not lost, "a live worker lost its claim")
+        self.given_up.add(claim.token)
+        worker.idle()
+
+    def resize(self, worker: Worker, fate: Fate = Fate.ANSWERED) -> None:
+        """Replace the claimed chunk by its two halves, after leaving the move if it is under way."""
+        if worker.stage in (Stage.IDLE, Stage.UNSURE) or worker.process.frozen is not None:
+            return
+        call(lambda: worker.leave(TooHeavy("too heavy")))
+        claim, claims = worker.held, worker.claims
+        parts = [
+            Chunk(place, claim.chunk.range, len(half))
+            for place, half in enumerate(halves(self.source(claim.chunk.id)))
+        ]
+        worker.line.fate = fate
+        worker.shaken |= fate is not Fate.ANSWERED
+        try:
+            call(lambda: claims.resize(claim, parts, "too heavy"))
+        except ClaimLost:
+            expect(worker.shaken, "a live worker lost its claim")
+        except RetriableError:
+            worker.stage = Stage.UNSURE
+            return
+        finally:
+            worker.line.fate = Fate.ANSWERED
+        claims.drop(claim)
         self.given_up.add(claim.token)
         worker.idle()
 

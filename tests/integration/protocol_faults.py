@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from snowmelt.chunks import Chunk
 from snowmelt.model import Claim
 from snowmelt.ports import Settled
 from snowmelt.postgres import claims, loads, queries, runs
@@ -143,6 +144,35 @@ def retry_that_copies_again_on_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     _edit(monkeypatch, "complete_chunk", "AND completed_at IS NULL", "")
 
 
+def resize_without_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    _edit(monkeypatch, "retire_chunk", "AND token = %(token)s", "")
+
+
+def resize_that_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "evict_within", lambda *_: 0)
+
+
+def resize_that_writes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are committed before the chunk is retired."""
+    add = claims.add_chunks
+    resize = PostgresClaims.resize
+
+    def add_then_resize(
+        self: PostgresClaims, claim: Claim, chunks: Sequence[Chunk], reason: str
+    ) -> None:
+        with claims.brief(self._session) as connection:
+            parts = [(chunk, False) for chunk in chunks]
+            add(connection, claim.table_id, parts, parent=claim.chunk.id)
+        monkeypatch.setattr(claims, "add_chunks", lambda *_, **__: None)
+        resize(self, claim, chunks, reason)
+
+    monkeypatch.setattr(PostgresClaims, "resize", add_then_resize)
+
+
+def finish_that_waits_for_retired_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    _edit(monkeypatch, "recount", " AND retired_at IS NULL", "")
+
+
 def settle_that_only_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(self: PostgresClaims, claim: Claim, *_: object) -> Settled:
         fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
@@ -216,6 +246,11 @@ FAULTS = [
     Fault(retry_that_reopens_on_belief, stories.answer_to_commit_is_lost),
     Fault(retry_that_copies_again_on_belief, stories.answer_to_commit_is_lost),
     Fault(settle_that_only_asks, stories.commit_arrives_late),
+    Fault(resize_without_a_fence, stories.resizes_what_it_has_lost),
+    Fault(resize_that_ends_nobody, stories.resized_after_a_take_over, unique=True),
+    Fault(resize_that_writes_first, stories.resizes_what_it_has_lost),
+    Fault(claim_asynchronous, stories.crash_after_resizing),
+    Fault(finish_that_waits_for_retired_chunks, stories.answer_to_resizing_is_lost),
     Fault(failure_told_once, stories.answer_to_failure_is_lost),
     Fault(record_after_the_rows, stories.taken_over_before_commit),
     Fault(abort_without_termination, stories.aborted_before_commit),

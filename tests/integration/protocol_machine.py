@@ -95,6 +95,14 @@ class Protocol(RuleBasedStateMachine):
         if resumes:
             self.storm.reopen()
 
+    @rule(number=workers, stage=st.sampled_from(HELD), fate=fates, late=st.booleans())
+    def resize(self, number: int, stage: Stage, fate: Fate, late: bool) -> None:
+        worker = self.worker(number)
+        self.storm.advance_to(worker, stage)
+        self.storm.resize(worker, fate)
+        if late:
+            self.storm.deliver()
+
     @rule(number=processes, polite=st.booleans())
     def die(self, number: int, polite: bool) -> None:
         self.storm.die(self.storm.processes[number], polite=polite)

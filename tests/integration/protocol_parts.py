@@ -59,6 +59,11 @@ def batch_of(chunk_id: int, ids: Sequence[int]) -> pa.RecordBatch:
     return pa.record_batch([chunks, pa.array(ids, pa.int64()), payloads], names=names)
 
 
+def halves(ids: list[int]) -> tuple[list[int], list[int]]:
+    """What the two parts of a chunk have of its rows."""
+    return ids[: len(ids) // 2], ids[len(ids) // 2 :]
+
+
 class Stage(Enum):
     """How far a worker is with its chunk."""
 
@@ -124,3 +129,5 @@ class Row:
     rows_written: int | None
     ids: list[int]
     table_completed: bool
+    parent_id: int | None
+    retired: bool

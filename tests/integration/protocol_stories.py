@@ -123,6 +123,44 @@ def commit_arrives_late(storm: Storm) -> None:
     storm.check()
 
 
+def resized_after_a_take_over(storm: Storm) -> None:
+    stale, _, other = storm.workers
+    storm.advance_to(stale, Stage.LOADING)
+    steps(storm, stale, 1)
+    storm.overtake(stale, other)
+    storm.resize(other)
+    storm.check()
+    steps(storm, other, 10)
+    steps(storm, stale, 5)
+
+
+def resizes_what_it_has_lost(storm: Storm) -> None:
+    stale, _, other = storm.workers
+    storm.advance_to(stale, Stage.CLAIMED)
+    storm.overtake(stale, other)
+    storm.resize(stale)
+    storm.check()
+    steps(storm, other, 5)
+
+
+def crash_after_resizing(storm: Storm) -> None:
+    storm.advance_to(storm.workers[0], Stage.CLAIMED)
+    storm.resize(storm.workers[0])
+    storm.restart("immediate")
+    steps(storm, storm.workers[2], 10)
+
+
+def answer_to_resizing_is_lost(storm: Storm) -> None:
+    worker = storm.workers[0]
+    for fate in (Fate.UNANSWERED, Fate.UNSENT, Fate.STUCK):
+        storm.advance_to(worker, Stage.LOADING)
+        storm.resize(worker, fate)
+        storm.check()
+        steps(storm, worker, 2)
+    storm.deliver()
+    storm.check()
+
+
 def answer_to_failure_is_lost(storm: Storm) -> None:
     worker = storm.workers[0]
     steps(storm, worker, 2)

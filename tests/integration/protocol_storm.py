@@ -114,10 +114,11 @@ class Storm(World):
         self.postgres.restart()
         self.shake()
         after = self.rows()
+        expect(len(before) == len(after), "a resize is gone with the server")
         for old, new in zip(before, after, strict=True):
-            durable = (new.token, new.failed, new.table_completed)
+            durable = (new.token, new.failed, new.retired, new.table_completed)
             expect(
-                durable == (old.token, old.failed, old.table_completed),
+                durable == (old.token, old.failed, old.retired, old.table_completed),
                 f"a claim, a failure or a finish is gone with the server: {old} became {new}",
             )
             expect(mode == "immediate" or new == old, f"lost without a crash: {old} became {new}")

@@ -204,33 +204,33 @@ def test_floats(
         ' LEAST(GREATEST("x", 0), 100) FROM T ORDER BY "at"'
     )
     found = [tuple(map(shown, row)) for row in ask(cursor, query)]
-    expected = []
-    for x, y in pairs:
-        both = x is not None and y is not None
-        clipped = None if x is None else min(max(x, 0.0, key=rank), 100.0, key=rank)
-        expected.append(
-            (
-                min(x, y, key=rank) if both else None,
-                max(x, y, key=rank) if both else None,
-                x if x is None or not math.isfinite(x) else float(math.floor(x)),
-                abs(x) if x is not None else None,
-                rank(x) > rank(y) if both else None,
-                rank(x) == rank(y) if both else None,
-                clipped,
-            )
-        )
-    assert found == [tuple(map(shown, row)) for row in expected]
-    ordered = [row[0] for row in ask(cursor, 'SELECT "x" FROM T ORDER BY "x"')]
-    known = [x for x, _ in pairs if x is not None]
-    assert list(map(shown, ordered)) == [
-        *map(shown, sorted(known, key=rank)),
-        *[None] * (len(pairs) - len(known)),
-    ]
+    assert found == [tuple(map(shown, of_floats(x, y))) for x, y in pairs]
+
+
+def of_floats(x: float | None, y: float | None) -> tuple[object, ...]:
+    """What the query above answers for one row."""
+    whole = x if x is None or not math.isfinite(x) else float(math.floor(x))
+    clipped = None if x is None else min(max(x, 0.0, key=rank), 100.0, key=rank)
+    size = None if x is None else abs(x)
+    if x is None or y is None:
+        return None, None, whole, size, None, None, clipped
+    least, most = min(x, y, key=rank), max(x, y, key=rank)
+    return least, most, whole, size, rank(x) > rank(y), rank(x) == rank(y), clipped
+
+
+@settings(max_examples=12)
+@given(values=st.lists(st.none() | FLOATS, max_size=30))
+@example(values=[math.nan, math.inf, None, 1.0])
+def test_nan_is_the_greatest_float(
+    server: StandIn, cursor: Cursor, values: list[float | None]
+) -> None:
+    filled(server, {"x": "FLOAT"}, pa.table({"x": pa.array(values, pa.float64())}))
+    known = sorted((one for one in values if one is not None), key=rank)
+    ordered = [shown(row[0]) for row in ask(cursor, 'SELECT "x" FROM T ORDER BY "x"')]
+    assert ordered == [*map(shown, known), *[None] * (len(values) - len(known))]
+    ends = (shown(known[0]), shown(known[-1])) if known else (None, None)
     ((least, most),) = ask(cursor, 'SELECT MIN("x"), MAX("x") FROM T')
-    assert (shown(least), shown(most)) == (
-        shown(min(known, key=rank, default=None)),
-        shown(max(known, key=rank, default=None)),
-    )
+    assert (shown(least), shown(most)) == ends
 
 
 # --- texts ----------------------------------------------------------------------------------------

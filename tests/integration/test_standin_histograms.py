@@ -69,116 +69,6 @@ def rank(value: Any) -> tuple[int, Any]:
     return (1, 0) if isinstance(value, float) and math.isnan(value) else (0, value)
 
 
-# --- nanoseconds ----------------------------------------------------------------------------------
-
-SECONDS = (
-    "0001-01-01 00:00:00",
-    "1969-12-31 23:59:59",
-    "2024-02-29 12:00:00",
-    "9999-12-31 23:59:59",
-)
-FRACTIONS = (0, 1, 2, 999, 1_000, 123_456_789, 999_999_998, 999_999_999)
-EPOCH = datetime.datetime(1970, 1, 1)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """An instant as text, at an offset of so many minutes."""
-
-    second: str
-    fraction: int
-    offset: int = 0
-
-    @property
-    def nanoseconds(self) -> int:
-        passed = datetime.datetime.fromisoformat(self.second) - EPOCH
-        return (passed.days * 86_400 + passed.seconds) * 10**9 + self.fraction
-
-    @property
-    def utc(self) -> str:
-        return f"{self.second.replace(' ', 'T')}.{self.fraction:09d}"
-
-    @property
-    def text(self) -> str:
-        """The clock at the offset, which is not used at either end of time."""
-        if not self.offset:
-            return f"{self.utc} +00:00"
-        local = datetime.datetime.fromisoformat(self.second) + datetime.timedelta(
-            minutes=self.offset
-        )
-        hours, minutes = divmod(abs(self.offset), 60)
-        sign = "-" if self.offset < 0 else "+"
-        return f"{local.isoformat()}.{self.fraction:09d} {sign}{hours:02d}:{minutes:02d}"
-
-
-def moments(zoned: bool) -> st.SearchStrategy[Moment]:
-    offsets = st.sampled_from([0, 330, -120]) if zoned else st.just(0)
-    middle = st.builds(Moment, st.sampled_from(SECONDS[1:3]), st.sampled_from(FRACTIONS), offsets)
-    return middle | st.builds(Moment, st.sampled_from(SECONDS), st.sampled_from(FRACTIONS))
-
-
-KINDS = ("TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
-
-
-def as_text(kind: str, value: str) -> str:
-    """An instant as text: in UTC, whatever its offset is."""
-    converted = value if kind == "TIMESTAMP_NTZ" else f"CONVERT_TIMEZONE('UTC', {value})"
-    return f"TO_VARCHAR({converted}, {FORMAT})"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12)
-@given(data=st.data())
-def test_times_are_grouped_ordered_and_compared_to_the_nanosecond(
-    server: StandIn, cursor: Cursor, kind: str, data: st.DataObject
-) -> None:
-    values = data.draw(st.lists(st.none() | moments(kind == "TIMESTAMP_TZ"), max_size=30))
-    bound = data.draw(moments(False))
-    texts = [
-        one if one is None else one.utc if kind == "TIMESTAMP_NTZ" else one.text for one in values
-    ]
-    fill(server, ("k", f"{kind}(9)", pa.array(texts, pa.string())))
-    literal = f"'{bound.utc}{'' if kind == 'TIMESTAMP_NTZ' else '+00:00'}'::{kind}(9)"
-    known = sorted((one for one in values if one is not None), key=lambda one: one.nanoseconds)
-    counts = Counter(one.utc for one in known)
-    nulls = [(None, len(values) - len(known))] * (len(known) < len(values))
-    groups = [(text, counts[text]) for text in sorted(counts)] + nulls
-
-    shown_key = as_text(kind, '"k"')
-    for grouping in ("1", "ALL", '"k"', shown_key):
-        query = f"SELECT {shown_key}, COUNT(*) FROM {TABLE} GROUP BY {grouping} ORDER BY 1"
-        assert ask(cursor, query) == groups, grouping
-    query = f'SELECT {as_text(kind, "MIN(K)")}, COUNT(*) FROM (SELECT "k" AS K FROM {TABLE})'
-    assert ask(cursor, f"{query} GROUP BY K ORDER BY K") == groups
-    assert ask(cursor, f'SELECT COUNT(DISTINCT "k") FROM {TABLE}') == [(len(counts),)]
-    distinct = f'SELECT DISTINCT "k" FROM {TABLE}'
-    assert ask(cursor, f'SELECT {shown_key} FROM ({distinct}) ORDER BY "k"') == [
-        (text,) for text, _ in groups
-    ]
-
-    ends = f"SELECT {as_text(kind, 'MIN(K)')}, {as_text(kind, 'MAX(K)')}, MIN(K) = MAX(K)"
-    keys = f'WITH "snowmelt keys" AS (SELECT "k" AS K FROM {TABLE})'
-    part = f"CASE WHEN K < {literal} THEN 0 WHEN K >= {literal} THEN 1 END"
-    expected = []
-    for number, inside in enumerate((True, False)):
-        some = [one for one in known if (one.nanoseconds < bound.nanoseconds) is inside]
-        if some:
-            same = some[0].nanoseconds == some[-1].nanoseconds
-            expected.append((some[0].utc, some[-1].utc, same, number, len(some)))
-    if nulls:
-        expected.append((None, None, None, None, nulls[0][1]))
-    query = f'{keys} {ends}, {part}, COUNT(*) FROM "snowmelt keys" GROUP BY {part} ORDER BY 1'
-    assert ask(cursor, query) == expected
-
-    ranks = 'SELECT *, COUNT(*) OVER (ORDER BY K NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS "upto", COUNT(*) OVER (PARTITION BY K) AS "n" FROM "snowmelt keys"'
-    query = f'{keys} SELECT {as_text(kind, "MAX(K)")}, "upto", "n" FROM ({ranks}) GROUP BY 2, 3 ORDER BY 2'
-    total, running = 0, []
-    for text, count in groups:
-        total += count
-        running.append((text, total, count))
-    assert ask(cursor, query) == running
-
-
 # --- equal widths ---------------------------------------------------------------------------------
 
 WIDTHS = """
@@ -366,6 +256,55 @@ def test_keys_by_equal_depths(
         (*(None if end is None else kind.order(end) for end in row[:2]), *row[2:])
         for row in ask(cursor, query)
     ] == expected
+
+
+# --- what is told of tables -----------------------------------------------------------------------
+
+
+def facts(cursor: Cursor, schema: str) -> dict[str, tuple[Any, ...]]:
+    """Clustering key, rows and bytes of each table and view."""
+    query = (
+        'SELECT table_name, clustering_key, row_count, bytes FROM "D".INFORMATION_SCHEMA.TABLES'
+        f" WHERE table_schema = '{schema}'"
+    )
+    return {name: tuple(others) for name, *others in ask(cursor, query)}
+
+
+def test_rows_and_bytes(server: StandIn, cursor: Cursor) -> None:
+    for name, rows in (("small", 10), ("large", 5_000), ("empty", 0)):
+        columns = [StandInColumn("a", "NUMBER(38,0)"), StandInColumn("b", "VARCHAR")]
+        query = f"SELECT i, 'x' FROM range({rows}) r(i)"
+        server.create_table("D", "SIZES", name, columns, query=query)
+    ask(cursor, 'CREATE VIEW "D"."SIZES"."view" AS SELECT * FROM "D"."SIZES"."large"')
+    found = facts(cursor, "SIZES")
+    assert {name: rows for name, (_, rows, _) in found.items()} == {
+        "small": 10,
+        "large": 5_000,
+        "empty": 0,
+        "view": None,
+    }
+    assert found["empty"][2] == 0 < found["small"][2] < found["large"][2]
+    assert found["view"][2] is None
+    ask(cursor, 'DELETE FROM "D"."SIZES"."large" WHERE "a" % 2 = 0')
+    assert facts(cursor, "SIZES")["large"][1] == 2_500
+
+
+def test_clustering_keys(server: StandIn, cursor: Cursor) -> None:
+    server.execute('CREATE SCHEMA "D"."KEYS"')
+    table = '"D"."KEYS"."t"'
+    ask(
+        cursor, f'CREATE TABLE {table} ("day" DATE, "id" INT, N TIMESTAMP) CLUSTER BY ("day", "id")'
+    )
+    assert facts(cursor, "KEYS")["t"][0] == 'LINEAR("day", "id")'
+    ask(cursor, f'ALTER TABLE {table} CLUSTER BY (TO_DATE(n), "id")')
+    assert facts(cursor, "KEYS")["t"][0] == 'LINEAR(TO_DATE(N), "id")'
+    ask(cursor, f'CREATE TABLE "D"."KEYS"."clone" CLONE {table}')
+    assert facts(cursor, "KEYS")["clone"][0] == 'LINEAR(TO_DATE(N), "id")'
+    cursor.execute('SHOW TABLES IN SCHEMA "D"."KEYS"')
+    at = [one.name for one in cursor.description].index("cluster_by")
+    assert {row[at] for row in cursor.fetchall()} == {'LINEAR(TO_DATE(N), "id")'}
+    ask(cursor, f"ALTER TABLE {table} DROP CLUSTERING KEY")
+    assert facts(cursor, "KEYS")["t"][0] is None
 
 
 # --- what is counted, and how long it takes -------------------------------------------------------

@@ -31,6 +31,7 @@ from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal
 from snowmelt.types import SNOWFLAKE_FACTS, snowflake_fact, snowflake_type
+from tests.unit.key_values import BOUNDS, texts
 
 NASTY = (
     "select",
@@ -50,23 +51,6 @@ names = st.sampled_from(NASTY) | st.text(
     st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20
 )
 moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))
-nanoseconds = st.sampled_from([0, 1, 999])
-texts = st.sampled_from(
-    ["", "\0", "a\0b", "\\x00", "\\0", "'; --", "x\\'", "\n", *NASTY]
-) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-numbers = st.integers(-(10**38) + 1, 10**38 - 1) | st.decimals(
-    -(10**28), 10**28, allow_nan=False, places=10
-)
-BOUNDS: dict[KeyKind, st.SearchStrategy[Bound]] = {
-    KeyKind.DATE: st.dates(),
-    KeyKind.TIMESTAMP: st.builds(Timestamp, st.datetimes(), nanoseconds),
-    KeyKind.INSTANT: st.builds(Timestamp, moments, nanoseconds),
-    KeyKind.NUMBER: numbers,
-    KeyKind.FLOAT: st.floats(),
-    KeyKind.TEXT: texts,
-    KeyKind.UUID: st.uuids().map(str) | texts,
-    KeyKind.TEXT_NUMBER: st.integers(-(10**38) + 1, 10**38 - 1),
-}
 keys = st.builds(Key, names, st.sampled_from(KeyKind), st.booleans())
 
 
@@ -75,20 +59,18 @@ def ranges(key: Key) -> st.SearchStrategy[KeyRange]:
     return st.builds(KeyRange, st.just(key), ends, ends)
 
 
-def spans(key: Key) -> st.SearchStrategy[Span]:
-    return ranges(key) | st.just(NullKeys(key))
-
-
 @st.composite
 def nested(draw: st.DrawFn) -> Span:
     """A range of a key, perhaps within one of another key, and that within one of a third."""
-    span = draw(st.none() | keys.flatmap(spans))
-    for _ in range(draw(st.integers(0, 1))):
+    span: Span | None = None
+    for _ in range(draw(st.integers(1, 3))):
         inner = draw(keys.flatmap(ranges))
-        span = KeyRange(inner.key, inner.low, inner.high, span)
-    key = draw(keys)
-    low, high = draw(ranges(key).map(lambda one: (one.low, one.high)))
-    return draw(st.sampled_from([KeyRange(key, low, high, span), NullKeys(key, span)]))
+        if draw(st.booleans()):
+            span = NullKeys(inner.key, span)
+        else:
+            span = KeyRange(inner.key, inner.low, inner.high, span)
+    assert span is not None
+    return span
 
 
 def keys_in(span: Span | None) -> list[Key]:
@@ -215,8 +197,9 @@ def test_histograms_by_the_values_of_keys(
     data: st.DataObject,
 ) -> None:
     table, at = statements.relation(name), statements.at(moment)
-    parts = data.draw(st.lists(ranges(several[0]), max_size=4))
-    chosen = [*parts, NullKeys(several[0])] if not parts or data.draw(st.booleans()) else parts
+    chosen: list[Span] = [*data.draw(st.lists(ranges(several[0]), max_size=4))]
+    if not chosen or data.draw(st.booleans()):
+        chosen.append(NullKeys(several[0]))
     tree = parsed(statements.finer_histograms(table, at, several, chosen, rows, filter))
 
     assert isinstance(tree, exp.Select)

@@ -93,8 +93,8 @@ FROM (
       AND (not_before IS NULL OR not_before <= clock_timestamp())
       AND EXISTS (SELECT 1 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
                   WHERE l.table_id = %(table_id)s AND l.failed_at IS NULL AND r.ending IS NULL)
-    -- Parts of a chunk that was too heavy come first: whether they are too heavy as well is then known soon.
-    ORDER BY parent_id IS NULL, chunk_id
+    -- Parts of what was resized last come first: whether they are too heavy as well is then known soon.
+    ORDER BY parent_id DESC NULLS LAST, chunk_id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
 ) next
@@ -117,7 +117,7 @@ WHERE c.table_id = %(table_id)s AND c.completed_at IS NULL AND c.failed_at IS NU
        -- A claim that its owner no longer knows: the server crashed and took the asynchronous commit with it.
        OR (c.worker_id = %(worker_id)s AND NOT c.token = ANY (%(active)s))
        OR (NOT w.claims ? c.token::text AND c.claimed_at < w.heartbeat_at - w.lease))
-ORDER BY c.parent_id IS NULL, c.chunk_id
+ORDER BY c.parent_id DESC NULLS LAST, c.chunk_id
 LIMIT 1
 
 -- name: take_over

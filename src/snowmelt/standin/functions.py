@@ -96,8 +96,9 @@ def _distinct(value: Typed) -> Expr:
 
 
 def count_if(node: Expr, convert: Convert) -> Typed:
-    node.set("this", _argument(node, convert).expr)
-    return Typed(node, number(18), False)
+    """COUNT_IF: 0 of no rows, of which DuckDB's own says NULL."""
+    true = build("CASE WHEN x THEN 1 END", x=_argument(node, convert).expr)
+    return Typed(exp.Count(this=true), number(18), False)
 
 
 def truncated(node: Expr, convert: Convert) -> Typed:

@@ -42,12 +42,12 @@ class Plan:
             at for at, one in enumerate(self.projections) if one.value.companion is not None
         )
 
-    def carry(self, positions: Sequence[int], *, united: bool = False) -> None:
-        """Add the columns' companions behind the visible columns; `united` as one side of a UNION."""
+    def carry(self, positions: Sequence[int]) -> None:
+        """Add the columns' companions behind the visible columns."""
         self.carried = tuple(positions)
         if self.branches:
             for branch in self.branches:
-                branch.carry(positions, united=True)
+                branch.carry(positions)
             return
         select = self.node
         while isinstance(select, exp.Subquery):
@@ -55,9 +55,6 @@ class Plan:
         for at in positions:
             one = self.projections[at]
             companion = one.value.with_companion().copy()
-            if united:  # all NULLs are one row of a UNION, whatever their companions hold
-                sql = "CASE WHEN x IS NOT NULL THEN c END"
-                companion = build(sql, x=one.value.expr, c=companion)
             if self.grouped:
                 companion = of_group(companion)
             select.append("expressions", named(companion, f"{one.name}{COMPANION}"))

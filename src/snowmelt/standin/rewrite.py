@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlglot import Expr, exp
 
 from snowmelt.standin.catalogue import COMPANION
+from snowmelt.standin.choices import shared
 from snowmelt.standin.environment import Environment
 from snowmelt.standin.failures import StatementError
 from snowmelt.standin.functions import FUNCTIONS
@@ -45,7 +46,7 @@ class Rewriter(Sources):
         if isinstance(node, exp.Subquery):
             inner = self._planned(node.this, self._with(node, Scope(parent=parent)))
             return dataclasses.replace(inner, node=node, branches=inner.branches)
-        if isinstance(node, exp.SetOperation) and node.args.get("order") is not None:
+        if isinstance(node, exp.SetOperation) and (node.args.get("order") or _is_distinct(node)):
             return self._select(_selected(node), parent)
         if isinstance(node, exp.SetOperation):
             scope = self._with(node, Scope(parent=parent))
@@ -193,13 +194,21 @@ class Rewriter(Sources):
         return self.expression(value, scope).expr if isinstance(value, Expr) else value
 
 
+def _is_distinct(union: exp.SetOperation) -> bool:
+    return isinstance(union, exp.Union) and bool(union.args.get("distinct"))
+
+
 def _selected(union: exp.SetOperation) -> exp.Select:
-    """A UNION with an ORDER BY as a SELECT from it: DuckDB orders a UNION by its columns only."""
+    """A UNION as a SELECT from UNION ALL. DuckDB orders a UNION by its columns only, and takes times of
+    different offsets for different."""
     outer = exp.Select(expressions=[exp.Star()])
     union.replace(outer)
     for clause in ("order", "limit", "offset"):
         outer.set(clause, union.args.get(clause))
         union.set(clause, None)
+    if _is_distinct(union):
+        union.set("distinct", False)
+        outer.set("distinct", exp.Distinct())
     inner = exp.Subquery(this=union)
     inner.set("alias", exp.TableAlias(this=exp.to_identifier(f"union{COMPANION}", quoted=True)))
     outer.set("from_", exp.From(this=inner))
@@ -227,18 +236,9 @@ def _common(branches: Sequence[Plan]) -> list[Projection]:
     common = []
     for one, other in zip(left.projections, right.projections, strict=True):
         nullable = one.value.nullable or other.value.nullable
-        value = Typed(column(one.name or ""), _shared(one.value, other.value), nullable)
+        value = Typed(column(one.name or ""), shared([one.value, other.value]), nullable)
         common.append(Projection(one.name, value))
     return common
-
-
-def _shared(one: Typed, other: Typed) -> SfType | None:
-    if isinstance(one.expr, exp.Null):
-        return other.type
-    if isinstance(other.expr, exp.Null) or one.type == other.type:
-        return one.type
-    both_timestamps = one.type and other.type and one.type.kind == other.type.kind
-    return one.type if both_timestamps and one.type and one.type.is_temporal else None
 
 
 def _renamed(plan: Plan, names: Sequence[exp.Identifier]) -> tuple[Field, ...] | None:

@@ -54,7 +54,7 @@ def _left(node: Expr, convert: Convert) -> Typed:
     value, length = _text(convert(node.this)), convert(node.expression).expr
     if _is_binary(value):
         raise not_supported("LEFT of a BINARY")
-    sql = "left(x, greatest(n, 0))"
+    sql = "left(x, CAST(greatest(n, 0) AS BIGINT))"
     return Typed(build(sql, x=value.expr, n=length), value.type, value.nullable)
 
 

@@ -13,7 +13,7 @@ COMMENT ON COLUMN migration_status.chunk.parent_id IS
 
 -- What is claimed next is found by its order.
 DROP INDEX migration_status.chunk_open;
-CREATE INDEX chunk_open ON migration_status.chunk (table_id, (parent_id IS NULL), chunk_id)
+CREATE INDEX chunk_open ON migration_status.chunk (table_id, parent_id DESC NULLS LAST, chunk_id)
     WHERE completed_at IS NULL AND failed_at IS NULL AND retired_at IS NULL;
 
 -- The views as they were, with a column more at the end. The running system has no word for a chunk that is retired:
