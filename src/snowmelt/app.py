@@ -87,8 +87,8 @@ class Mover:
 
         Raises Refused before anything moved; what fails later is in the report.
         """
-        if plan.refusals:
-            raise Refused(_refused(plan.refusals))
+        if plan.refused:
+            raise Refused(_refused(plan.refusals, plan.run_refusals))
         started = time.monotonic()
         stop = stop or Stop()
         for database in self._databases.values():
@@ -310,8 +310,10 @@ def _log_decision(table: TablePlan) -> None:
     )
 
 
-def _refused(refusals: Sequence[tuple[TablePlan, Refusal]]) -> str:
-    lines = [f"{table.job}: {refusal}" for table, refusal in refusals]
+def _refused(
+    refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()
+) -> str:
+    lines = [*map(str, of_run), *(f"{table.job}: {refusal}" for table, refusal in refusals)]
     return "\n".join(["nothing was started:", *lines])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from snowmelt.chunks import QueryOnce, Range
+from snowmelt.chunks import Chunk, QueryOnce
 from snowmelt.errors import RetriableError, RunError, SnowmeltError, TableError, TooHeavy
 from snowmelt.extraction import run_query
 from snowmelt.model import Claim, LoadTable, Outcome
@@ -109,12 +109,13 @@ def resize(
     return Resized(len(parts))
 
 
-def given_up(error: RetriableError, attempts: int, range: Range) -> TableError:
+def given_up(error: RetriableError, attempts: int, chunk: Chunk, table: LoadTable) -> TableError:
     """What a table is told after the last attempt at one of its chunks."""
     remedy = "mend the cause, then run again: it resumes"
     if isinstance(error, TooHeavy):
-        more = error.remedy or "mend the cause"
-        remedy = f"{more}, then run again: it resumes; or {what_helps(range)}"
+        remedy = f"{error.remedy or 'mend the cause'}, then run again: it resumes"
+        other = what_helps(chunk, table)
+        remedy += f"; or {other}" if other else ""
     return TableError(
         f"gave up after {attempts} attempts: {error.what}", sqlstate=error.sqlstate, remedy=remedy
     )

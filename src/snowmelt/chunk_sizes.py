@@ -10,6 +10,8 @@ from itertools import pairwise
 MOST_BINS = 12
 _FAR_APART = 20
 """Sizes that differ by more than this factor are binned by factors: equal widths would put nearly all into one."""
+_ALIKE = 20
+"""A bin is at least this part of the largest chunk wide: finer, it would show noise."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NONE = "·"
 
@@ -69,7 +71,7 @@ def _bins(counted: Sequence[int]) -> Iterable[Bin]:
 
 def _widths(low: int, high: int) -> list[int]:
     """Edges of equal widths, the last one above `high`."""
-    width = -(-(high - low + 1) // MOST_BINS)
+    width = max(-(-(high - low + 1) // MOST_BINS), high // _ALIKE)
     return [*range(low, high + 1, width), low + width * -(-(high - low + 1) // width)]
 
 

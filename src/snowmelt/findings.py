@@ -9,7 +9,6 @@ from decimal import Decimal
 import pyarrow as pa
 
 from snowmelt.model import Column
-from snowmelt.plan import Refusal
 from snowmelt.questions import (
     HEADER_BYTES,
     INFINITE_DAY,
@@ -19,6 +18,7 @@ from snowmelt.questions import (
     Measure,
     Question,
 )
+from snowmelt.refusal import Refusal
 from snowmelt.types import created_type
 
 _FILTER = "filter the rows out with source_filter"

@@ -13,8 +13,8 @@ FILES_BASE, SNOWFLAKE_BASE = 165 * _MB, 185 * _MB
 """The most that `snowmelt migrate` of 1,000 rows had resident (VmHWM) with 1 worker and with 8: 161 to 181 MB from
 files, 180 from Snowflake, on Linux with Python 3.11. After the imports alone it is 116 and 160."""
 _GROWN = 2
-"""A piece as COPY takes it may weigh twice what it does in Arrow: each value has 4 bytes more. What is converted on
-the way is within that."""
+"""A piece as COPY takes it may weigh twice what it does in Arrow: each value has 4 bytes more. What is converted
+on the way is within that."""
 ENCODED = (PIECES_AHEAD + 2) * PIECE_BYTES * _GROWN
 """Pieces that wait, one that is being made, and one that is being sent."""
 RESULT_BYTES = 48 * _MB

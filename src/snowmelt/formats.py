@@ -14,13 +14,14 @@ _LEAST = 2
 def size(count: float) -> str:
     """Bytes, in powers of ten.
 
-    >>> size(1_500_000_000), size(999_960), size(512)
-    ('1.5 GB', '1.0 MB', '512 bytes')
+    >>> size(1_500_000_000), size(24_300_000), size(999_960), size(512)
+    ('1.5 GB', '24 MB', '1.0 MB', '512 bytes')
     """
     for unit, power in _UNITS:
         # What would be rounded up to a thousand of the smaller unit is one of this.
-        if count >= power * 0.99995:
-            return f"{count / power:,.1f} {unit}"
+        if count >= power * 0.9995:
+            number = count / power
+            return f"{number:,.0f} {unit}" if number >= 9.95 else f"{number:.1f} {unit}"
     return f"{count:,.0f} bytes"
 
 

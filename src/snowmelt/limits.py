@@ -23,8 +23,8 @@ def memory_limit(
 ) -> MemoryLimit | None:
     """The limit that a run has to keep to; None where nothing tells.
 
-    `lambda_memory` is the config's, in MB. It stands for the function that the plan is made for, wherever it is made;
-    within a function its own size counts where that is smaller.
+    `lambda_memory` is the config's, in MB. It stands for the function that the plan is made for, wherever it is
+    made; within a function its own size counts where that is smaller.
     """
     given = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     function = int(given) if given.isdigit() else None

@@ -101,8 +101,8 @@ def worker_bytes(flow: Flow, load: Load) -> int:
     return flow.batches * batch + flow.encoded + remembered + flow.engine
 
 
-def cached_bytes(files: Iterable[tuple[Cache, int]], workers: int, machine: int | None) -> int:
-    """Of files, each with its bytes, what is kept in memory at most; `machine` is the machine's memory."""
+def cached_bytes(files: Iterable[tuple[Cache, int]], workers: int, memory: int | None) -> int:
+    """Of files, each with its bytes, what is kept in memory at most; `memory` is all there is, if known."""
     times = {Cache.NONE: 0, Cache.PROCESS: 1, Cache.WORKER: workers}
     kept = sum(times[cache] * bytes for cache, bytes in files)
-    return kept if machine is None else min(kept, int(CACHE_SHARE * machine))
+    return kept if memory is None else min(kept, int(CACHE_SHARE * memory))

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from snowmelt.chunks import Chunk, QueryOnce
-from snowmelt.model import Identity, Relation, StoredLoad, TableJob, TargetState
-from snowmelt.truncation import Truncation
+from snowmelt.estimate import NOTHING_KNOWN, Circumstances, RunEstimate, estimate
+from snowmelt.model import Identity
+from snowmelt.plan_text import plain, refusal_facts, run_facts, table_facts
+from snowmelt.refusal import Refusal
+from snowmelt.table_plan import TablePlan
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a table is not started, and what would let it."""
-
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.what}\n  → {self.remedy}"
-
-
-@dataclass(frozen=True, slots=True)
-class TablePlan:
-    """What will happen to one table, decided before anything moves.
-
-    `resumes` is the table as the run planned it earlier; then nothing is planned again, and `chunks` is empty.
-    """
-
-    job: TableJob
-    table_hash: str
-    facts: Mapping[str, object]
-    relation: Relation
-    target: TargetState
-    strategy: str
-    reason: str
-    chunks: tuple[Chunk, ...]
-    planned_rows: int | None
-    """None where nothing holds the rows still, so that a count says nothing."""
-    truncation: Truncation
-    create: bool = False
-    resumes: StoredLoad | None = None
-    notes: tuple[str, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    chunk_rows: int = 0
-    """Rows of a chunk, about, as they were aimed at."""
-    row_bytes: int = 0
-    """What a row weighs on the way to the target, about."""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """Columns that tell a row of this table in messages: a declared key, else the chunking column."""
-        chunking = tuple(key.column for key in self.job.keys)
-        return self.job.uniqueness_columns or self.relation.primary_key or chunking
+__all__ = ["Plan", "Refusal", "TablePlan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +23,38 @@ class Plan:
     resumed: bool
     tables: tuple[TablePlan, ...]
     warnings: tuple[str, ...] = ()
+    circumstances: Circumstances = NOTHING_KNOWN
+    """What the run has to work with, as far as it is known."""
+    notes: tuple[str, ...] = ()
+    """What concerns all tables, a line each."""
+    run_refusals: tuple[Refusal, ...] = ()
+    """What keeps all tables from being started."""
 
     def __str__(self) -> str:
         """As a person reads it: what will happen to each table, and what stands in the way."""
-        lines = [f"{'resumes' if self.resumed else 'new'} run {self.run_id}", *self.warnings]
-        for table in self.tables:
-            lines.append(f"{table.job}")
-            lines.extend(f"    {fact}" for fact in _facts(table))
+        whole = self.estimate()
+        lines = [self.headline, *(f"warning: {warning}" for warning in self.warnings)]
+        for table, part in zip(self.tables, whole.tables, strict=True):
+            lines += [str(table.job), *plain(table_facts(table, part))]
+        lines += ["all tables", *plain(run_facts(whole, self.circumstances, self.notes))]
+        lines += plain(refusal_facts(self.run_refusals))
         return "\n".join(lines)
 
     @property
+    def headline(self) -> str:
+        """Which run it is."""
+        return f"{'resumes' if self.resumed else 'new'} run {self.run_id}"
+
+    @property
     def refusals(self) -> tuple[tuple[TablePlan, Refusal], ...]:
+        """Of single tables."""
         return tuple((table, refusal) for table in self.tables for refusal in table.refusals)
 
+    @property
+    def refused(self) -> bool:
+        """Whether nothing would be started."""
+        return bool(self.run_refusals or self.refusals)
 
-def _facts(table: TablePlan) -> list[str]:
-    rows = "rows not counted" if table.planned_rows is None else f"{table.planned_rows:,} rows"
-    facts = [rows, f"{table.strategy}: {table.reason}"]
-    if any(isinstance(chunk.range, QueryOnce) for chunk in table.chunks):
-        facts.append(
-            "the query runs once, as the first step; groups of its result's batches are the chunks"
-        )
-    elif table.chunks:
-        facts.append(_sizes(table.chunks))
-    if table.create:
-        facts.append(
-            "the target is created" if not table.target.exists else "the target was created"
-        )
-    facts.append(f"truncation: {table.truncation.action.value} ({table.truncation.reason})")
-    facts.extend(table.notes)
-    facts.extend(f"REFUSED: {refusal.what}\n      → {refusal.remedy}" for refusal in table.refusals)
-    return facts
-
-
-def _sizes(chunks: tuple[Chunk, ...]) -> str:
-    counted = sorted(chunk.planned_rows for chunk in chunks if chunk.planned_rows is not None)
-    text = f"{len(chunks):,} chunks"
-    if counted:
-        text += (
-            f": smallest {counted[0]:,}, median {statistics.median_low(counted):,}, "
-            f"largest {counted[-1]:,} rows"
-        )
-    return text
+    def estimate(self) -> RunEstimate:
+        """Time, memory, disk and a warehouse's credits, of what is left to do."""
+        return estimate(self.tables, self.circumstances)

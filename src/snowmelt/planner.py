@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from snowmelt.bounds import Bound
 from snowmelt.chunks import Chunk, Key, KeyRange, QueryOnce, query_once, whole_table
 from snowmelt.errors import CountMismatch, TableError
+from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.keys import KeyProblem, keys_of
 from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
+from snowmelt.questions import ROWS
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
@@ -26,10 +28,13 @@ from snowmelt.strategies import FAR_OVER, chunks_of, strategy_of
 from snowmelt.truncation import TargetFacts, Truncation, decide
 
 
-def plan_table(job: TableJob, source: Source, situation: Situation) -> TablePlan:
+def plan_table(
+    job: TableJob, source: Source, situation: Situation, *, values: bool = False
+) -> TablePlan:
     """Plan a table, or take up its plan where a run left it. Reads the source, changes nothing.
 
-    Raises TableError when the source can't be described; what snowmelt would not do is in `refusals`.
+    `values` has one query measure whether all values fit the target. Raises TableError when the source can't be
+    described; what snowmelt would not do is in `refusals`.
     """
     truncation = decide(
         TargetFacts(
@@ -49,6 +54,8 @@ def plan_table(job: TableJob, source: Source, situation: Situation) -> TablePlan
         if job.extraction is not Extraction.ONE_QUERY:
             wishes = (*wishes, Refusal(keys.what, keys.remedy))
         keys = ()
+    fit = (*wishes, *fit_refusals(relation, situation.target))
+    examined = examine(job, relation, source, situation, values=values and not fit)
     chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
     return TablePlan(
         job=job,
@@ -67,9 +74,10 @@ def plan_table(job: TableJob, source: Source, situation: Situation) -> TablePlan
             *chunking.notes,
             *_retention_notes(relation, situation.resume_hours),
         ),
-        refusals=(*wishes, *fit_refusals(relation, situation.target), *rows_refusals(situation)),
+        refusals=(*fit, *examined.refusals, *rows_refusals(situation)),
         chunk_rows=chunking.size.rows,
         row_bytes=width(relation),
+        surroundings=situation.surroundings,
     )
 
 
@@ -134,7 +142,7 @@ def _chunking(
         made = replace(made, notes=_heavy_notes(made, way.keys))
     else:
         known = relation.rows
-        rows = source.count(job.source, relation.snapshot) if known is None else known
+        rows = _count(job, source, relation) if known is None else known
         size = size_for(rows)
         if way.extraction is Extraction.ONE_QUERY:
             made = Chunking("ResultSetStrategy", _reason(way, size), query_once(), rows, size)
@@ -146,6 +154,11 @@ def _chunking(
     # Rows come and go while it is read: what was counted once is no measure.
     uncounted = tuple(Chunk(chunk.id, chunk.range, _of_query(chunk)) for chunk in made.chunks)
     return replace(made, chunks=uncounted, rows=None)
+
+
+def _count(job: TableJob, source: Source, relation: Relation) -> int:
+    (rows,) = source.measure(job.source, (ROWS,), relation.snapshot)
+    return int(rows or 0)
 
 
 def _require_total(made: Chunking, relation: Relation, table: str) -> None:
@@ -216,6 +229,7 @@ def _resumed(
         truncation=truncation,
         create=stored.create,
         chunk_rows=stored.chunk_rows,
+        surroundings=situation.surroundings,
         resumes=stored,
         refusals=tuple(resume_refusals(situation, stored)),
     )

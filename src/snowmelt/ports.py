@@ -31,7 +31,8 @@ from snowmelt.model import (
     TargetTable,
     Writer,
 )
-from snowmelt.plan import TablePlan
+from snowmelt.questions import Answer, Question
+from snowmelt.table_plan import TablePlan
 
 
 class Source(Protocol):
@@ -45,8 +46,10 @@ class Source(Protocol):
         """Columns, key and a snapshot of the table as it stands."""
         ...
 
-    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
-        """Rows of the snapshot that pass the table's filter."""
+    def measure(
+        self, table: SourceTable, questions: Sequence[Question], snapshot: Mapping[str, object]
+    ) -> tuple[Answer, ...]:
+        """The answers to the questions, of the rows that pass the table's filter, by one query."""
         ...
 
     def histogram(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from snowmelt import fit
 from snowmelt.model import Relation, TargetState, TargetTable
-from snowmelt.plan import Refusal
 from snowmelt.questions import HEADER_BYTES, PAGE_BYTES
+from snowmelt.refusal import Refusal
 from snowmelt.surroundings import TargetSurroundings, UniqueKey
 
 COLUMNS = 1_600

@@ -40,6 +40,8 @@ class Measure(StrEnum):
     Dates are in days since 1970, timestamps in microseconds.
     """
 
+    ROWS = "rows"
+    """All of them."""
     LEAST = "least"
     GREATEST = "greatest"
     CHARACTERS = "characters"
@@ -85,6 +87,10 @@ class Question:
         if answer is None:
             return True
         return answer >= self.bound if self.measure is Measure.LEAST else answer <= self.bound
+
+
+ROWS = Question(Measure.ROWS, ())
+"""How many there are: no answer refuses anything."""
 
 
 def questions(

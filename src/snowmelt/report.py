@@ -1,4 +1,4 @@
-"""Plans, reports and statuses as JSON-ready values."""
+"""Reports and statuses as JSON-ready values."""
 
 from __future__ import annotations
 
@@ -6,46 +6,6 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from snowmelt.model import Report, RunStatus, TableStatus
-from snowmelt.plan import Plan, TablePlan
-
-
-def plan_json(plan: Plan) -> dict[str, object]:
-    """A plan as `snowmelt plan --json` prints it."""
-    return {
-        "run_id": str(plan.run_id),
-        "resumed": plan.resumed,
-        "execution_hash": plan.identity.execution_hash,
-        "sources": list(plan.identity.source_names),
-        "warnings": list(plan.warnings),
-        "refused": bool(plan.refusals),
-        "tables": [_table_plan_json(table) for table in plan.tables],
-    }
-
-
-def _table_plan_json(table: TablePlan) -> dict[str, object]:
-    counted = [chunk.planned_rows for chunk in table.chunks if chunk.planned_rows is not None]
-    return {
-        "source_name": table.job.source_name,
-        "source": str(table.job.source),
-        "target": str(table.job.target),
-        "target_database": table.job.target.database,
-        "strategy": table.strategy,
-        "reason": table.reason,
-        "rows": table.planned_rows,
-        "chunks": len(table.chunks),
-        "largest_chunk": max(counted, default=None),
-        "columns": [column.name for column in table.relation.columns],
-        "snapshot": dict(table.relation.snapshot),
-        "create": table.create,
-        "resumes": table.resumes is not None,
-        "truncation": {
-            "action": table.truncation.action.value,
-            "row": table.truncation.row,
-            "reason": table.truncation.reason,
-        },
-        "notes": list(table.notes),
-        "refusals": [{"what": r.what, "remedy": r.remedy} for r in table.refusals],
-    }
 
 
 def report_json(report: Report) -> dict[str, object]:

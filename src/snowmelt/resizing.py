@@ -8,7 +8,6 @@ from snowmelt.chunks import (
     KeyRange,
     NullKeys,
     QueryOnce,
-    Range,
     ResultBatches,
     Span,
     WholeTable,
@@ -117,9 +116,13 @@ def _columns(span: Span | None) -> list[str]:
     return [] if span is None else [span.key.column, *_columns(span.within)]
 
 
-def what_helps(range: Range) -> str:
-    """What a person can do where nothing splits a chunk, beside giving it more time or memory."""
-    match range:
+def what_helps(chunk: Chunk, table: LoadTable) -> str | None:
+    """What a person can do where nothing splits a chunk, beside giving it more time or memory; None if its rows
+    are few already."""
+    rows = chunk.planned_rows
+    match chunk.range:
+        case KeyRange() | NullKeys() if rows is not None and not _is_worth_it(rows, table):
+            return None
         case KeyRange() | NullKeys():
             change = "name a further column in chunking_columns"
         case WholeTable():

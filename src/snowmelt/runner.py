@@ -221,7 +221,7 @@ class Crew:
         self._errors[chunk] += 1
         attempts = self._errors[chunk]
         if attempts > work.table.job.max_retry_attempts:
-            self._fail(hands, work, claim, given_up(error, attempts, claim.chunk.range))
+            self._fail(hands, work, claim, given_up(error, attempts, claim.chunk, work.table))
             return
         settled = hands.claims.settle(claim, str(error), backoff_seconds(attempts, self._random))
         if settled is Settled.COMPLETED:

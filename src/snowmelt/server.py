@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snowmelt.plan import Refusal
+from snowmelt.refusal import Refusal
 from snowmelt.surroundings import Grant, Problems, lacks
+
+_AS_SENT = frozenset({"UTF8", "SQL_ASCII"})
+"""Encodings in which the bytes of a text in UTF-8 stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,9 @@ class ServerSurroundings:
     """What is known of the server and the database; None means: could not be found out, see `unknown`."""
 
     version: str
+    encoding: str
+    client_encoding: str
+    """What the server takes the bytes of texts for; they are sent in UTF-8."""
     role: str
     database: str
     read_only: bool
@@ -48,7 +54,19 @@ def server_problems(server: ServerSurroundings, connections: int | None = None) 
                 "connect to the primary, or set default_transaction_read_only to off for the role",
             )
         )
+    if server.client_encoding != "UTF8":
+        refusals.append(
+            Refusal(
+                f"texts are sent in UTF-8, and the connection's client_encoding is {server.client_encoding}: "
+                "other characters would be stored",
+                "put client_encoding=utf8 into the DSN of the postgres block",
+            )
+        )
     notes = [f"PostgreSQL {server.version}"]
+    if server.encoding not in _AS_SENT:
+        notes.append(
+            f"the database's encoding is {server.encoding}: a character that it lacks ends its chunk"
+        )
     if server.connections is not None:
         free = max(server.max_connections - server.connections, 0)
         told = f"{server.connections:,} of {server.max_connections:,} connections are in use"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snowmelt.model import StoredLoad, TargetState, Writer
+from snowmelt.surroundings import TargetSurroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,7 @@ class Situation:
     resumes: StoredLoad | None
     resume_hours: float = 168.0
     """How long after its last activity the run may be resumed."""
+    surroundings: TargetSurroundings | None = None
+    """What stands around the target; None where nobody looked."""
     deadline_seconds: float | None = None
     """How long the process that carries the plan out may run."""

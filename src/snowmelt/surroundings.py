@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from snowmelt.plan import Refusal
+from snowmelt.refusal import Refusal
 
 APPEND = frozenset({"SELECT", "INSERT"})
 """Rights on a table that rows are appended to."""

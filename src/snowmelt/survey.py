@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from uuid import UUID, uuid4
 
+from snowmelt.circumstances import circumstances
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
@@ -18,6 +19,9 @@ from snowmelt.origin import Origins
 from snowmelt.plan import Plan, TablePlan
 from snowmelt.planner import plan_table, unplannable
 from snowmelt.ports import Source
+from snowmelt.postgres.server import look_at_server
+from snowmelt.postgres.surroundings import look
+from snowmelt.server import server_problems
 from snowmelt.situation import Situation
 
 
@@ -29,6 +33,8 @@ class Choice:
     run_id: UUID | None = None
     max_age_hours: float | None = None
     restart: tuple[str, ...] = ()
+    values: bool = False
+    """Whether one query per table measures that its values fit: it reads the columns in question whole."""
     deadline_seconds: float | None = None
     """How long this process may run, where something ends it: chunks are made small enough for that."""
 
@@ -72,9 +78,22 @@ class Survey:
                 tables.append(
                     self._planned(job, open_sources[job.source_name], run_id, stored, choice)
                 )
+        servers = [look_at_server(database.session) for database in self._databases.values()]
+        found = [server_problems(server, self._connections()) for server in servers]
         return Plan(
-            run_id or uuid4(), who, run_id is not None, tuple(tables), self._config.warnings
+            run_id or uuid4(),
+            who,
+            run_id is not None,
+            tuple(tables),
+            self._config.warnings,
+            circumstances(self._config, self._databases, servers),
+            notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+            run_refusals=tuple(refusal for one in found for refusal in one.refusals),
         )
+
+    def _connections(self) -> int:
+        """What a run opens to one database at most: one for each worker, one for itself, one for its heartbeat."""
+        return max((job.parallel_threads for job in self._jobs), default=0) + 2
 
     def _planned(
         self,
@@ -88,7 +107,7 @@ class Survey:
             situation = self.situation(job, run_id, stored, choice)
             if is_named(job, choice.restart):
                 situation = dataclasses.replace(situation, resumes=None)
-            return plan_table(job, source, situation)
+            return plan_table(job, source, situation, values=choice.values)
         except TableError as error:
             return unplannable(job, error)
 
@@ -128,6 +147,7 @@ class Survey:
         database = self._databases[job.target.database]
         facts = table_facts(job, self._config.origin(self._sources[job.source_name]))
         writers = database.loads.writers(job.target) if database.has_ledger else ()
+        surroundings = look(database.session, job.target)
         target = database.target.inspect(job.target)
         if run_id is not None and stored and not target.has_rows:
             # Another worker of the run may just have emptied it, to read it again: its ledger first.
@@ -139,5 +159,6 @@ class Survey:
             writers=tuple(writer for writer in writers if writer.run_id != run_id),
             resumes=next((load for load in stored if is_same(load, job)), None),
             resume_hours=choice.max_age_hours or self._config.resume_max_age,
+            surroundings=surroundings,
             deadline_seconds=choice.deadline_seconds,
         )

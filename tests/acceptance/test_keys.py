@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ def _files(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def standin() -> StandIn:
+def standin() -> Iterator[StandIn]:
     with StandIn.start() as server:
         for name, (key, expression, type) in KEYS.items():
             columns = [

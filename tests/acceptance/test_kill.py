@@ -26,7 +26,8 @@ from tests.support import Database, command, config_for, snowmelt, write_config
 
 ROUNDS = int(os.environ.get("SNOWMELT_KILL_ROUNDS", "4"))
 SEED = int(os.environ.get("SNOWMELT_KILL_SEED", str(random.randrange(1 << 32))))
-ROWS_PER_ROUND = 40_000
+ROWS_PER_ROUND = 20_000
+"""Some 50 chunks, of which a round needs about 15: each kill comes in the middle of a run."""
 BATCH = 400
 DONE = """
     SELECT count(*) FROM migration_status.chunk WHERE completed_at IS NOT NULL

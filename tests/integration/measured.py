@@ -18,10 +18,10 @@ from snowmelt.chunks import Chunk, WholeTable
 from snowmelt.errors import ValueDoesNotFit
 from snowmelt.findings import findings
 from snowmelt.model import Relation, SourceTable, Tag, TargetColumn, TargetState
-from snowmelt.plan import Refusal
 from snowmelt.ports import Source
 from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.questions import Answer, Question, questions
+from snowmelt.refusal import Refusal
 from snowmelt.sources import duckdb_measures
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.sources.snowflake import measures as snowflake_measures

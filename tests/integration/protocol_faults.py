@@ -115,7 +115,8 @@ def finish_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
 def finish_without_recount(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "coalesce(sum(rows_read), 0)"
     _edit(monkeypatch, "recount", rows, "coalesce(sum(planned_rows), 0)")
-    _edit(monkeypatch, "recount", "count(*) FILTER (WHERE completed_at IS NULL)", "0")
+    open_chunks = "count(*) FILTER (WHERE completed_at IS NULL AND retired_at IS NULL)"
+    _edit(monkeypatch, "recount", open_chunks, "0")
 
 
 def finish_of_an_aborted_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from importlib import resources
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ConnectionLost, Refused, SnowmeltError
 from snowmelt.model import Identity
 from snowmelt.postgres import server as module
+from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
 from snowmelt.postgres.server import look_at_server
@@ -50,6 +53,31 @@ def test_what_a_server_is(place: Place, server: LocalPostgres) -> None:
     assert used.endswith("of 60 connections are in use")
     assert size.startswith(f"the database {place.database.name} takes")
     assert disk.endswith("free on the server's disk")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
+@pytest.mark.parametrize("client", ["", "utf8"])
+def test_texts_that_the_server_would_take_for_others_are_refused(
+    place: Place, encoding: str, client: str
+) -> None:
+    name = f"{encoding.lower()}_{place.database.name}"
+    place.run(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    dsn = make_conninfo(place.database.dsn, dbname=name, client_encoding=client or None)
+    session = Session(Server.of({}, dsn=dsn))
+    place.stack.callback(session.close)
+    told = server_problems(look_at_server(session))
+
+    session.connection.execute("CREATE TABLE t (v text)")
+    with session.connection.cursor().copy("COPY t FROM STDIN (FORMAT binary)") as copy:
+        sent = "é".encode()
+        one = struct.pack(f">hi{len(sent)}s", 1, len(sent), sent)
+        copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8) + one + b"\xff\xff")
+    stored = session.connection.execute("SELECT convert_to(v, 'UTF8'), 'a'::text FROM t").fetchone()
+
+    assert (not told.refusals) == (encoding == "UTF8" or client == "utf8")
+    # In SQL_ASCII the driver gives bytes for each text, names of columns among them.
+    assert (not told.refusals) == (stored == (sent, "a"))
+    assert ("encoding is LATIN1" in told.notes[1]) == (encoding == "LATIN1")
 
 
 def test_the_disk_is_seen_over_a_socket_too(place: Place, server: LocalPostgres) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -123,6 +123,7 @@ def test_exact_numbers_as_texts_and_floats(
     ]
 
 
+CENT = Decimal("0.01")
 SMALL = st.integers(-(10**12), 10**12)
 
 
@@ -147,15 +148,27 @@ def test_quotients_are_rounded_as_snowflake_rounds_them(
         }
     )
     filled(server, kinds, rows)
-    query = 'SELECT "a" / "b", FLOOR("a" / "b"), "a" - "b", "a" * 3 + "b" FROM T ORDER BY "at"'
+    query = (
+        'SELECT "a" / "b", FLOOR("a" / "b"), "a" - "b", "a" * 3 + "b", MOD("a", "b"), TRUNC("a", 2)'
+        ' FROM T ORDER BY "at"'
+    )
     quotients = [half_up(WIDE.divide(a, b), min(scales[0] + 6, 12)) for a, b in given_pairs]
     assert ask(cursor, query) == [
-        (one, one.to_integral_value(ROUND_FLOOR), a - b, a * 3 + b)
+        (
+            one,
+            one.to_integral_value(ROUND_FLOOR),
+            a - b,
+            a * 3 + b,
+            a % b,
+            a.quantize(CENT, ROUND_DOWN),
+        )
         for one, (a, b) in zip(quotients, given_pairs, strict=True)
     ]
 
 
-@pytest.mark.parametrize("quotient", ["1 / 0", "a / (a - a)", "a::FLOAT / 0", "1 / (a::FLOAT - a)"])
+@pytest.mark.parametrize(
+    "quotient", ["1 / 0", "a / (a - a)", "MOD(a, a - a)", "a::FLOAT / 0", "1 / (a::FLOAT - a)"]
+)
 def test_nothing_is_divided_by_zero(cursor: Cursor, quotient: str) -> None:
     query = f"SELECT {quotient} FROM VALUES (1), (2) AS v (a)"
     with pytest.raises(ProgrammingError) as error:

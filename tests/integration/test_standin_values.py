@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +63,9 @@ def lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(st.none() | values, max_size=9)
 
 
+EXACT = Context(prec=38)  # the default one would round the longest numbers
+
+
 @st.composite
 def numbers(draw: st.DrawFn) -> tuple[int, int, list[Decimal | None]]:
     precision = draw(st.integers(1, 38))
@@ -70,7 +73,7 @@ def numbers(draw: st.DrawFn) -> tuple[int, int, list[Decimal | None]]:
     digits = draw(st.integers(1, precision))  # narrow values in a wide type
     whole = st.integers(-(10**digits) + 1, 10**digits - 1)
     found = draw(lists(whole))
-    return precision, scale, [v if v is None else Decimal(v).scaleb(-scale) for v in found]
+    return precision, scale, [v if v is None else Decimal(v).scaleb(-scale, EXACT) for v in found]
 
 
 @settings(max_examples=8)

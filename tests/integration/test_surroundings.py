@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from psycopg import errors as pg
 
-from snowmelt.plan import Refusal
 from snowmelt.preflight import uniqueness
+from snowmelt.refusal import Refusal
 from snowmelt.surroundings import Inheritance, problems
 from tests.integration.around import Place, notes, place, server
 

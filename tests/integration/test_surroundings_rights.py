@@ -60,6 +60,17 @@ def test_a_right_is_lacking_until_what_the_refusal_says_is_done(place: Place, ri
     place.as_role(DOES[right])
 
 
+def test_a_right_to_a_column_is_enough_to_count_rows_and_too_little_to_load(place: Place) -> None:
+    place.run(
+        "CREATE TABLE t (id int, v int)", f"GRANT SELECT (id), INSERT (id, v) ON t TO {place.role}"
+    )
+    refusals = problems(place.look("t", place.role)).refusals
+    assert [refusal.what for refusal in refusals] == [f"role {place.role} lacks INSERT on public.t"]
+    place.as_role("SELECT EXISTS (SELECT 1 FROM t)")
+    with pytest.raises(pg.InsufficientPrivilege):  # as each chunk does before its COPY
+        place.as_role("BEGIN; LOCK TABLE t IN ROW EXCLUSIVE MODE")
+
+
 def test_a_table_is_created_once_the_rights_are_there(place: Place) -> None:
     place.run('CREATE SCHEMA "My s"')
     for schema, kinds in (("My s", ["USAGE", "CREATE"]), ("new", ["CREATE"])):

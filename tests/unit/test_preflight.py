@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmelt.model import Column, Relation, TargetColumn, TargetState, TargetTable
-from snowmelt.plan import Refusal
 from snowmelt.preflight import limits, notes, uniqueness
 from snowmelt.questions import Measure, questions
+from snowmelt.refusal import Refusal
 from snowmelt.server import ServerSurroundings, server_problems, size
 from snowmelt.surroundings import (
     APPEND,
@@ -164,13 +164,13 @@ def test_a_partitioned_table_without_partitions_is_refused() -> None:
 
 @pytest.mark.parametrize(("open", "wanted", "told"), [(2, 8, False), (2, 9, False), (2, 10, True)])
 def test_more_connections_than_there_are_is_told(open: int, wanted: int, told: bool) -> None:
-    server = ServerSurroundings("18.1", "loader", "db", False, 10, open, None, None)
+    server = ServerSurroundings("18.1", "UTF8", "UTF8", "loader", "db", False, 10, open, None, None)
     (_, note) = server_problems(server, wanted).notes
     assert ("raise max_connections" in note) == told
 
 
 def test_a_server_that_takes_no_writes_is_refused() -> None:
-    server = ServerSurroundings("18.1", "loader", "db", True, 10, 1, None, None)
+    server = ServerSurroundings("18.1", "UTF8", "UTF8", "loader", "db", True, 10, 1, None, None)
     (refusal,) = server_problems(server).refusals
     assert "standby" in refusal.what
 

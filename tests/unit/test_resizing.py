@@ -268,7 +268,7 @@ def test_the_last_error_says_what_would_help(range: Range, help: str) -> None:
     heavy = TooHeavy(
         "it ran for an hour", remedy="raise statement_timeout_seconds", sqlstate="57014"
     )
-    told = given_up(heavy, 6, range)
+    told = given_up(heavy, 6, Chunk(0, range, 100), table_of("k"))
     assert told.what == "gave up after 6 attempts: it ran for an hour"
     assert told.sqlstate == "57014"
     assert told.remedy is not None
@@ -276,5 +276,12 @@ def test_the_last_error_says_what_would_help(range: Range, help: str) -> None:
         "raise statement_timeout_seconds, then run again: it resumes; or "
     )
     assert help in told.remedy
-    other = given_up(RetriableError("deadlock"), 6, range)
+    other = given_up(RetriableError("deadlock"), 6, Chunk(0, range, 100), table_of("k"))
     assert other.remedy == "mend the cause, then run again: it resumes"
+
+
+def test_of_a_chunk_with_few_rows_no_fewer_are_asked_for() -> None:
+    heavy = TooHeavy("it ran for an hour", remedy="raise statement_timeout_seconds")
+    table = table_of("k", chunk_rows=100 * PARTS**LEVELS)
+    told = given_up(heavy, 6, Chunk(0, KeyRange(K), 99), table)
+    assert told.remedy == "raise statement_timeout_seconds, then run again: it resumes"

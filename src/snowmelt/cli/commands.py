@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,14 @@ from uuid import UUID
 import typer
 
 from snowmelt.app import Mover
-from snowmelt.cli import show
+from snowmelt.cli import plans, show
 from snowmelt.cli.console import configure_logging, document, err, messages, out
 from snowmelt.cli.progress import Gauges, shown
 from snowmelt.config import Config, json_schema, load_config
 from snowmelt.errors import UsageError
-from snowmelt.report import plan_json, report_json, status_json
+from snowmelt.plan import Plan, Refusal
+from snowmelt.plan_document import plan_json
+from snowmelt.report import report_json, status_json
 from snowmelt.runner import Stop
 from snowmelt.survey import Choice
 
@@ -43,6 +46,9 @@ Tables = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log each event.")]
+Details = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Tell all of each table, and log each event.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Log errors only, show no progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything, show tracebacks.")]
 NoResume = Annotated[bool, typer.Option("--no-resume", help="Begin a new run.")]
@@ -56,6 +62,12 @@ Restart = Annotated[
     typer.Option("--restart-table", help="Plan this table anew within the resumed run."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
+NoValues = Annotated[
+    bool,
+    typer.Option(
+        "--no-values", help="Leave out the query per table that measures whether its values fit."
+    ),
+]
 RunId = Annotated[UUID, typer.Argument(help="The run, as `snowmelt runs` lists it.")]
 
 
@@ -66,12 +78,13 @@ def check(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the config's JSON Schema instead.")
     ] = False,
+    no_values: NoValues = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Validate the config, try each connection, and look at each table."""
+    """Validate the config, try each connection, and look at each table and whether its values fit."""
     configure_logging(verbose, quiet, debug)
     if schema:
         document(json_schema())
@@ -79,7 +92,7 @@ def check(
     with messages(), Mover(_load(config, sources)) as mover:
         tried = list(mover.check())
         wrong = [(what, error) for what, error in tried if error]
-        refusals = [] if wrong else list(mover.plan(Choice()).refusals)
+        refusals = [] if wrong else _refusals(mover.plan(Choice(values=not no_values)))
         if json:
             document(
                 {
@@ -87,7 +100,7 @@ def check(
                     "warnings": list(mover.config.warnings),
                     "connections": [{"what": what, "error": error} for what, error in tried],
                     "refusals": [
-                        {"table": str(table.job), "what": refusal.what, "remedy": refusal.remedy}
+                        {"table": table, "what": refusal.what, "remedy": refusal.remedy}
                         for table, refusal in refusals
                     ],
                 }
@@ -103,25 +116,31 @@ def plan(
     sources: Sources = None,
     config: ConfigPath = None,
     table: Tables = None,
+    threads: Threads = None,
     no_resume: NoResume = False,
     resume_run_id: ResumeRun = None,
     resume_max_age: ResumeAge = None,
     restart_table: Restart = None,
+    no_values: NoValues = False,
     json: Json = False,
-    verbose: Verbose = False,
+    verbose: Details = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """A dry run: what would happen to each table. Exits with 1 if something is refused."""
+    """A dry run: what would happen to each table, how long it would take, and what there must be room for.
+
+    Nothing is changed anywhere. Exits with 1 if something is refused.
+    """
     configure_logging(verbose, quiet, debug)
     choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
-    with messages(), Mover(_load(config, sources, table or ())) as mover:
+    choice = dataclasses.replace(choice, values=not no_values)
+    with messages(), Mover(_load(config, sources, table or (), threads)) as mover:
         planned = mover.plan(choice)
         if json:
             document(plan_json(planned))
         else:
-            out.print(str(planned), markup=False)
-        if planned.refusals:
+            plans.planned(out, planned, chosen=bool(table), details=verbose)
+        if planned.refused:
             raise typer.Exit(1)
 
 
@@ -251,6 +270,12 @@ def _load(
         )
     config = load_config(path, sources=sources or None)
     return config.with_overrides(threads=threads, tables=tables)
+
+
+def _refusals(plan: Plan) -> list[tuple[str | None, Refusal]]:
+    """All that keeps a run from being started; None stands for all tables."""
+    single = [(str(table.job), refusal) for table, refusal in plan.refusals]
+    return [*((None, refusal) for refusal in plan.run_refusals), *single]
 
 
 def _choice(

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snowmelt.model import Report, RunStatus, State, TableStatus
-from snowmelt.plan import Refusal, TablePlan
+from snowmelt.plan import Refusal
 
 _COLOURS = {State.COMPLETED: "green", State.FAILED: "red", State.PARTIAL: "yellow"}
 
@@ -19,7 +19,7 @@ def checked(
     console: Console,
     warnings: Sequence[str],
     tried: Sequence[tuple[str, str | None]],
-    refusals: Sequence[tuple[TablePlan, Refusal]],
+    refusals: Sequence[tuple[str | None, Refusal]],
 ) -> None:
     """What `check` found."""
     for warning in warnings:
@@ -27,7 +27,7 @@ def checked(
     for what, error in tried:
         console.print(f"{what}: {error or 'ok'}", markup=False)
     for table, refusal in refusals:
-        console.print(f"{table.job}: {refusal}", markup=False)
+        console.print(f"{table}: {refusal}" if table else str(refusal), markup=False)
 
 
 def reported(console: Console, report: Report) -> None:

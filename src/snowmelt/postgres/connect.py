@@ -85,7 +85,10 @@ class Server:
         Raises ConnectionLost.
         """
         try:
-            connection = psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)
+            # The bytes of COPY are UTF-8, whatever the database's encoding is: the server converts them.
+            connection = psycopg.connect(
+                self.conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8"
+            )
         except psycopg.Error as error:
             lost = translate(error)
             lost.what = f"can't connect to PostgreSQL at {self.address}: {_first_line(lost.what)}"

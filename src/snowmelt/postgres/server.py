@@ -16,8 +16,9 @@ from snowmelt.server import ServerSurroundings
 from snowmelt.surroundings import Grant
 
 _SERVER: LiteralString = """
-    SELECT split_part(current_setting('server_version'), ' ', 1), quote_ident(current_user),
-           quote_ident(current_database()), current_setting('transaction_read_only') = 'on'
+    SELECT split_part(current_setting('server_version'), ' ', 1), current_setting('server_encoding'),
+           quote_ident(current_user), quote_ident(current_database()),
+           current_setting('transaction_read_only') = 'on'
 """
 # Everybody sees each backend's database and role; of what kind it is, only who may read statistics. What is
 # reserved for superusers does not hold them back, nor do limits of roles and databases.
@@ -74,8 +75,12 @@ _LEDGER: LiteralString = """
 def look_at_server(session: Session) -> ServerSurroundings:
     """Version, limits, sizes and the rights on the ledger, in one transaction. Changes nothing."""
     with session.transaction() as connection:
+        client_encoding = connection.info.parameter_status("client_encoding") or "unknown"
+        connection.execute(
+            "SET LOCAL client_encoding = 'UTF8'"
+        )  # in SQL_ASCII answers would be bytes
         asked = Asked(connection)
-        version, role, database, read_only = asked.one(_SERVER)
+        version, encoding, role, database, read_only = asked.one(_SERVER)
         most, connections = asked.told("how many connections are open", _CONNECTIONS) or (
             *asked.one(_MOST),
             None,
@@ -85,6 +90,8 @@ def look_at_server(session: Session) -> ServerSurroundings:
         free = _free(asked)
     return ServerSurroundings(
         version=version,
+        encoding=encoding,
+        client_encoding=client_encoding,
         role=role,
         database=database,
         read_only=read_only,

@@ -31,7 +31,9 @@ _PLACE: LiteralString = """
 _TABLE: LiteralString = """
     SELECT c.oid, row_security_active(c.oid), quote_ident(s.spcname),
            ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
-                 WHERE NOT has_table_privilege(c.oid, p)),
+                 -- To count rows, a right to any column is enough.
+                 WHERE NOT CASE p WHEN 'SELECT' THEN has_any_column_privilege(c.oid, p)
+                                  ELSE has_table_privilege(c.oid, p) END),
            pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')
                -- A right since 17; older servers don't know the word.
                OR coalesce(CASE WHEN current_setting('server_version_num')::int >= 170000
@@ -83,7 +85,9 @@ _TRIGGERS: LiteralString = (
     + _FIRES
     + """
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.tgrelid = ANY (%(tree)s::oid[]) AND NOT t.tgisinternal AND t.tgtype & 4 <> 0
+    WHERE t.tgrelid = ANY (%(tree)s::oid[]) AND t.tgtype & 4 <> 0
+      -- What is copied from a partitioned table was internal once, and is no constraint's.
+      AND (NOT t.tgisinternal OR t.tgparentid <> 0 AND t.tgconstraint = 0)
       AND (t.tgrelid = %(table_oid)s OR t.tgtype & 1 <> 0)
       AND NOT EXISTS (SELECT FROM pg_trigger p
                       WHERE p.oid = t.tgparentid AND p.tgrelid = ANY (%(tree)s::oid[]))

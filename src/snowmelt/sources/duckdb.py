@@ -18,11 +18,13 @@ import duckdb
 import pyarrow as pa
 
 from snowmelt.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
-from snowmelt.errors import SourceChanged, TableError, UsageError
+from snowmelt.errors import SourceChanged, TableError, TooHeavy, UsageError
 from snowmelt.histogram import Grain, KeyHistogram
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
+from snowmelt.questions import Answer, Question
 from snowmelt.sources import key_sql
 from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
+from snowmelt.sources.duckdb_measures import measures
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 
 KEYS = DuckDBKeys()
@@ -92,13 +94,15 @@ class DuckDBSource:
         ((rows,),) = cursor.execute(query).fetchall()
         return int(rows)
 
-    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
-        """Rows that pass the filter."""
+    def measure(
+        self, table: SourceTable, questions: Sequence[Question], snapshot: Mapping[str, object]
+    ) -> tuple[Answer, ...]:
+        """The answers to the questions, of the rows that pass the filter, by one query."""
         self._check_snapshot(table, snapshot)
         with self._failing(table) as cursor:
-            query = f"SELECT count(*) FROM {self._relation(table)} {_where(table)}"
-            ((rows,),) = cursor.sql(query).fetchall()
-        return int(rows)
+            statement = measures(self._relation(table), questions, table.filter)
+            (answers,) = _rows(cursor, statement)
+        return answers
 
     def histogram(
         self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
@@ -164,6 +168,10 @@ class DuckDBSource:
         cursor = self._connection.cursor()
         try:
             yield cursor
+        except MemoryError:
+            raise  # Arrow's too: the chunk is too heavy, not wrong
+        except duckdb.OutOfMemoryException as error:
+            raise TooHeavy(_first_line(error), table=str(table)) from error
         except (duckdb.Error, pa.ArrowException) as error:
             remedy = None
             if isinstance(error, duckdb.CatalogException | duckdb.IOException):

@@ -29,6 +29,8 @@ def measures(relation: str, questions: Sequence[Question], filter: str | None) -
 def _measured(question: Question) -> str:
     columns = question.columns
     match question.measure:
+        case Measure.ROWS:
+            return "count(*)"
         case Measure.LEAST:
             return _bound("min", columns[0])
         case Measure.GREATEST:

@@ -45,7 +45,7 @@ def _to_number(node: Expr, convert: Convert) -> Typed | None:
 
 
 def _operated(node: Expr, convert: Convert) -> Typed:
-    """`+`, `-`, `*` and `/`; what is not of numbers is DuckDB's."""
+    """`+`, `-`, `*`, `/` and MOD; what is not of numbers is DuckDB's."""
     left, right = convert(node.this), convert(node.expression)
     numbers = [one.type for one in (left, right) if one.type is not None and one.type.is_number]
     if len(numbers) < 2:
@@ -55,13 +55,8 @@ def _operated(node: Expr, convert: Convert) -> Typed:
     of = _result(type(node), *numbers)
     nullable = left.nullable or right.nullable
     if not isinstance(node, exp.Div):
-        return Typed(
-            build(f"x {_SIGNS[type(node)]} y", x=_as(left, of), y=_as(right, of)), of, nullable
-        )
+        return Typed(type(node)(this=_as(left, of), expression=_as(right, of)), of, nullable)
     return Typed(_unless_zero(_quotient(left, right, of), right), of, nullable)
-
-
-_SIGNS: dict[type[Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
 
 
 def _result(kind: type[Expr], one: SfType, other: SfType) -> SfType:
@@ -149,7 +144,7 @@ def _rounded(node: Expr, convert: Convert) -> Typed | None:
 
 NUMBERS: dict[type[Expr], Callable[[Expr, Convert], Typed | None]] = {
     exp.ToNumber: _to_number,
-    **dict.fromkeys((*_SIGNS, exp.Div), _operated),
+    **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod), _operated),
     exp.Neg: _negated,
     exp.Abs: _absolute,
     exp.Floor: _rounded,

@@ -254,7 +254,7 @@ def literal(node: Expr, _: Convert) -> Typed:
         return Typed(node, REAL, False)
     if not fraction and len(digits) > 18:
         return Typed(raw(f"CAST({digits} AS DECIMAL(38,0))"), number(len(digits)), False)
-    return Typed(node, number(max(len(digits + fraction), 1), len(fraction)), False)
+    return Typed(node, number(min(max(len(digits + fraction), 1), 38), len(fraction)), False)
 
 
 FUNCTIONS: dict[type[Expr], Callable[[Expr, Convert], Typed | None]] = {

@@ -63,12 +63,10 @@ def _clause(node: exp.Select, projections: Sequence[Projection]) -> Expr | None:
 
 
 def _is_by_nanoseconds(node: exp.Select, values: Sequence[Typed]) -> bool:
-    distinct = node.args.get("distinct") is not None
-    return (
-        distinct
-        and any(one.tie() is not None for one in values)
-        and all(_is_key(one.expr) for one in values)
-    )
+    """Whether a DISTINCT tells apart what DuckDB's would not."""
+    if node.args.get("distinct") is None or not all(_is_key(one.expr) for one in values):
+        return False
+    return any(one.tie() is not None for one in values)
 
 
 def _is_key(value: Expr) -> bool:
@@ -106,7 +104,7 @@ def ordered(
         tie = (listed or value).tie()
         if keys is not None:
             value = dataclasses.replace(value, expr=loosened(value.expr, keys))
-            tie = _group_tie(tie, keys)
+            tie = _group_tie(tie, keys) if tie is not None else None
         item.set("this", value.expr)
         items.append(item)
         if tie is not None:
@@ -114,9 +112,9 @@ def ordered(
     order.set("expressions", items)
 
 
-def _group_tie(tie: Expr | None, keys: Keys) -> Expr | None:
-    if tie is None or tie.find(exp.AggFunc) is not None:
-        return loosened(tie, keys) if tie is not None else None
+def _group_tie(tie: Expr, keys: Keys) -> Expr:
+    if tie.find(exp.AggFunc) is not None:
+        return loosened(tie, keys)
     return build("first(c)", c=tie)
 
 

@@ -13,7 +13,7 @@ from snowflake.connector.errors import Error as ConnectorError
 from sqlglot import Expr, exp
 from sqlglot.errors import SqlglotError
 
-from snowmelt.standin import ddl, dml, show
+from snowmelt.standin import alterations, ddl, dml, show
 from snowmelt.standin.answers import DONE, Answer, status
 from snowmelt.standin.arithmetic import BY_ZERO
 from snowmelt.standin.dialect import read
@@ -167,7 +167,7 @@ def _use(session: Session, rewriter: Rewriter, tree: Expr) -> Answer:
 def _alter(session: Session, rewriter: Rewriter, tree: Expr) -> Answer | None:
     assert isinstance(tree, exp.Alter)
     if str(tree.args.get("kind") or "").upper() != "SESSION":
-        return ddl.alter(session, rewriter, tree)
+        return alterations.alter(session, rewriter, tree)
     for item in tree.find_all(exp.SetItem):
         node = item.this
         if not isinstance(node, exp.EQ):

@@ -33,6 +33,8 @@ def measures(name: str, moment: str, questions: Sequence[Question], filter: str 
 def _measured(question: Question) -> str:
     columns = question.columns
     match question.measure:
+        case Measure.ROWS:
+            return "COUNT(*)"
         case Measure.LEAST:
             return _bound("MIN", columns[0])
         case Measure.GREATEST:

@@ -23,12 +23,14 @@ from snowmelt.model import (
     SourceTable,
     Tag,
 )
+from snowmelt.questions import Answer, Question
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
 from snowmelt.sources.snowflake.columns import clustering_columns, fitted, notes, plain
 from snowmelt.sources.snowflake.filters import bind
 from snowmelt.sources.snowflake.login import Login
+from snowmelt.sources.snowflake.measures import measures
 from snowmelt.sources.snowflake.results import Result, reading
 from snowmelt.sources.snowflake.session import Session
 from snowmelt.sources.snowflake.snapshot import TableSnapshot
@@ -91,12 +93,14 @@ class SnowflakeSource:
             notes=(*_notes(snapshot, kind), *_key_notes(key), *notes(columns)),
         )
 
-    def count(self, table: SourceTable, snapshot: Mapping[str, object]) -> int:
-        """Rows of the snapshot that pass the filter."""
+    def measure(
+        self, table: SourceTable, questions: Sequence[Question], snapshot: Mapping[str, object]
+    ) -> tuple[Answer, ...]:
+        """The answers to the questions, of the rows that pass the filter, by one query."""
         stored = TableSnapshot.from_json(snapshot)
         name, moment = self._standing(table, stored)
-        ((rows,),) = self._rows(statements.count(name, moment, stored.filter), table)
-        return int(rows)
+        (answers,) = self._rows(measures(name, moment, questions, stored.filter), table)
+        return answers
 
     def histogram(
         self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain

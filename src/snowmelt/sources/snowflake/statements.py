@@ -88,10 +88,6 @@ def observe(
     return f"SELECT {', '.join(parts)} FROM {name}{moment}"
 
 
-def count(name: str, moment: str, filter: str | None) -> str:
-    return f"SELECT COUNT(*) FROM {name}{moment}{where(filter)}"
-
-
 def key_histogram(name: str, moment: str, key: Key, grain: Grain, filter: str | None) -> str:
     """Rows by ranges of a key: see `key_sql.coarse`."""
     return key_sql.coarse(KEYS, f"{name}{moment}", where(filter), key, grain)

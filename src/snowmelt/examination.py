@@ -1,0 +1,29 @@
+"""What stands in the way of a table's load: names, types, its target's surroundings, and on request its values."""
+
+from __future__ import annotations
+
+from snowmelt import preflight
+from snowmelt.findings import findings
+from snowmelt.model import Relation, TableJob
+from snowmelt.ports import Source
+from snowmelt.questions import questions
+from snowmelt.situation import Situation
+from snowmelt.surroundings import Problems, problems
+
+
+def examine(
+    job: TableJob, relation: Relation, source: Source, situation: Situation, *, values: bool
+) -> Problems:
+    """Refusals and notes. `values` has one query measure whether they fit: it reads the columns in question whole.
+
+    Values of a table that is refused for another reason are not measured.
+    """
+    around = situation.surroundings
+    found = problems(around) if around is not None else Problems((), ())
+    refusals = (*found.refusals, *preflight.limits(relation, situation.target, job.target))
+    if values and not refusals:
+        asked = questions(relation, situation.target)
+        if asked:
+            answers = source.measure(job.source, asked, relation.snapshot)
+            refusals = findings(asked, answers)
+    return Problems(refusals, (*found.notes, *preflight.notes(relation, situation.target)))
