@@ -310,9 +310,7 @@ def _log_decision(table: TablePlan) -> None:
     )
 
 
-def _refused(
-    refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()
-) -> str:
+def _refused(refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()) -> str:
     lines = [*map(str, of_run), *(f"{table.job}: {refusal}" for table, refusal in refusals)]
     return "\n".join(["nothing was started:", *lines])
 

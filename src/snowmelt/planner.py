@@ -73,6 +73,7 @@ def plan_table(
             *relation.notes,
             *chunking.notes,
             *_retention_notes(relation, situation.resume_hours),
+            *examined.notes,
         ),
         refusals=(*fit, *examined.refusals, *rows_refusals(situation)),
         chunk_rows=chunking.size.rows,
@@ -83,6 +84,7 @@ def plan_table(
 
 def unplannable(job: TableJob, error: TableError) -> TablePlan:
     """The plan of a table that can't be planned: a refusal, so that a plan tells of every table."""
+    remedy = error.remedy or "correct what the message names"
     return TablePlan(
         job=job,
         table_hash="",
@@ -94,7 +96,9 @@ def unplannable(job: TableJob, error: TableError) -> TablePlan:
         chunks=(),
         planned_rows=None,
         truncation=decide(TargetFacts(False, False, None, job.truncate_onstart)),
-        refusals=(Refusal(error.located(table=str(job.source)).message, error.remedy or ""),),
+        refusals=(
+            Refusal(f"column {error.column}: {error.what}" if error.column else error.what, remedy),
+        ),
     )
 
 

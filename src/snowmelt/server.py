@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snowmelt.refusal import Refusal
 from snowmelt.surroundings import Grant, Problems, lacks
@@ -38,7 +38,10 @@ class ServerSurroundings:
 
 def server_problems(server: ServerSurroundings, connections: int | None = None) -> Problems:
     """Of the server, for all tables at once; `connections` is what the run would open at most."""
-    refusals = [lacks(server.role, grant) for grant in server.ledger_lacks]
+    refusals = [
+        replace(lack, what=f"{lack.what}, which the ledger in the schema migration_status needs")
+        for lack in (lacks(server.role, grant) for grant in server.ledger_lacks)
+    ]
     if not server.ledger_owned:
         refusals.append(
             Refusal(

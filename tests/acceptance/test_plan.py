@@ -21,7 +21,7 @@ from tests.support import Database, command, config_for, duckdb_file, snowmelt, 
 ROWS = 20_000
 VISITS = {"source": "FACT_VISITS", "chunking_columns": ["Visit Updated Timestamp"]}
 BASE_LABELS = {"strategy", "rows", "chunks", "time", "disk", "snapshot", "target", "truncation"}
-RUN_LABELS = {"in all", "time", "memory", "disk", "ledger"}
+RUN_LABELS = {"in all", "time", "memory", "disk", "ledger", "note"}
 PLAN_KEYS = {
     "run_id",
     "resumed",

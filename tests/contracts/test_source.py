@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
@@ -165,11 +165,12 @@ def test_what_changes_after_planning_is_not_read(place: Place) -> None:
         assert seen() == _count(made, made.table, relation) == 23
         assert made.source.histogram(made.table, key, relation.snapshot, Days()).rows == 23
         return
-    for look in (
+    looks: tuple[Callable[[], object], ...] = (
         seen,
         lambda: _count(made, made.table, relation),
         lambda: made.source.histogram(made.table, key, relation.snapshot, Days()).rows,
-    ):
+    )
+    for look in looks:
         with pytest.raises(SourceChanged):
             look()
 

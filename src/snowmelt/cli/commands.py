@@ -171,7 +171,7 @@ def migrate(
         stop, gauges = Stop(), Gauges()
         with _stopping(stop, mover):
             planned = mover.plan(choice)
-            if not (quiet or planned.refusals):
+            if not (quiet or planned.refused):
                 word = "resuming" if planned.resumed else "starting"
                 err.print(f"{word} run {planned.run_id}", markup=False)
             with shown(gauges, err, quiet=quiet or json):
