@@ -199,7 +199,7 @@ TARGETS = {
         target="CREATE TABLE {} AS SELECT 1::bigint AS id, now()::timestamp AS at, 'x' AS note",
     ),
     "no right to make the ledger": Wrong(
-        ("ledger", "can't be made", "permission denied for database"),
+        ("the ledger", "lacks CREATE on database", "GRANT CREATE"),
         target="CREATE TABLE {} (id bigint, at timestamp, note text); "
         "GRANT SELECT, INSERT ON {} TO bad_input_reader",
         server={"user": "bad_input_reader", "password": "reader"},

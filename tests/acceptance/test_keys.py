@@ -52,7 +52,8 @@ TABLES = [{"source": name} for name in KEYS]
 
 
 def _query(expression: str) -> str:
-    return f"SELECT {expression} AS k, n FROM (SELECT range, range AS n, md5(range::VARCHAR)::UUID::VARCHAR AS u FROM range({ROWS}))"
+    rows = f"SELECT range, range AS n, md5(range::VARCHAR)::UUID::VARCHAR AS u FROM range({ROWS})"
+    return f"SELECT {expression} AS k, n FROM ({rows})"
 
 
 def _files(folder: Path) -> Path:

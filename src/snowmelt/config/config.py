@@ -88,7 +88,7 @@ class Config(ConfigFile):
                 name=table.target or table.source,
             ),
             keys=tuple(ChunkKey(column, type) for column, type in keys),
-            batch_size=None if batch_size == "auto" else batch_size,
+            batch_size=batch_size if isinstance(batch_size, int) else None,  # the text auto
             parallel_threads=_first(
                 table.parallel_threads, source.parallel_threads, self.parallel_threads
             ),

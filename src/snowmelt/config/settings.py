@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,8 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SecretStr,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic import WithJsonSchema as JsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
@@ -101,13 +103,14 @@ def _read_size(value: object) -> object:
     return value
 
 
-def _read_batch_size(value: object) -> object:
-    """`auto`, or a number of rows."""
-    if isinstance(value, str) and value != "auto":
+def _or_auto(value: object, number: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, str) and not value.strip().isdigit():
+        if value == "auto":
+            return value
         raise problem(
             "is neither auto nor a number of rows", "write auto, or a number such as 100000"
         )
-    return _no_boolean(value)
+    return number(value)
 
 
 def _check_host(value: str) -> str:
@@ -136,9 +139,24 @@ Filter = Annotated[str | None, BeforeValidator(_no_blank)]
 FromZero = Annotated[int, Field(ge=0), BeforeValidator(_no_boolean)]
 FromOne = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
 FromTwo = Annotated[int, Field(ge=2), BeforeValidator(_no_boolean)]
-BatchSize = Annotated[
-    Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_read_batch_size)
+_Rows = Annotated[
+    FromOne,
+    WrapValidator(_or_auto),
+    PlainSerializer(lambda rows: rows, return_type=int | str),
+    JsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^(auto|.*\$\{.*)$"},
+            ]
+        }
+    ),
 ]
+# Not a union to pydantic, whose messages would then speak of both.
+if TYPE_CHECKING:
+    BatchSize = int | Literal["auto"]
+else:
+    BatchSize = _Rows
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_boolean)]
 Size = Annotated[str, BeforeValidator(_read_size), JsonSchema({"type": "string", "pattern": _SIZE})]
 Commit = Annotated[
