@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many test files run side by side, each with servers of its own; 0: one after another, in one process.
+JOBS ?= 2
 READY := $(VENV)/.ready
 
 .PHONY: demo test fast lint pgbouncer test-kill test-connector test-model bench docs constraints clean
@@ -10,7 +12,8 @@ demo: $(READY)            ## move a generated table, kill -9 in the middle, resu
 	$(BIN)/snowmelt demo
 
 test: lint pgbouncer fast ## what CI runs
-	$(BIN)/pytest -q -m "not slow" tests/integration tests/acceptance
+	@# The longest files first, so that no worker is left with one at the end.
+	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/acceptance tests/integration
 
 fast: $(READY)            ## unit tests, and the contracts of sources
 	$(BIN)/pytest -q -m "not slow" tests/unit tests/contracts

@@ -18,7 +18,7 @@ _FITTING: dict[KeyType, frozenset[KeyKind]] = {
     KeyType.INT: _NUMBERS,
     KeyType.NUMERIC: _NUMBERS,
     KeyType.VARCHAR: _TEXTS,
-    KeyType.VARCHAR_NUMERIC: _TEXTS,
+    KeyType.VARCHAR_NUMERIC: frozenset({KeyKind.TEXT}),
     KeyType.UUID: _TEXTS,
     KeyType.DATE: _TIMES,
     KeyType.TIMESTAMP: _TIMES,

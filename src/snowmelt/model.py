@@ -243,6 +243,8 @@ class StoredLoad:
     create: bool
     planned_rows: int | None
     chunk_rows: int
+    row_bytes: int
+    """What a row weighs on the way to the target, about; 0 where it is not stored."""
     chunks: int
     completed_chunks: int
     completed_rows: int

@@ -233,6 +233,7 @@ def _resumed(
         truncation=truncation,
         create=stored.create,
         chunk_rows=stored.chunk_rows,
+        row_bytes=stored.row_bytes,
         surroundings=situation.surroundings,
         resumes=stored,
         refusals=tuple(resume_refusals(situation, stored)),

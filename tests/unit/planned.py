@@ -92,6 +92,7 @@ def resumed(rows: int, done_rows: int, chunks: int, done_chunks: int, **more: ob
         create=True,
         planned_rows=rows,
         chunk_rows=max(rows // chunks, 1),
+        row_bytes=0,
         chunks=chunks,
         completed_chunks=done_chunks,
         completed_rows=done_rows,

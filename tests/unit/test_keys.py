@@ -85,7 +85,7 @@ TRUTH: dict[KeyType | None, dict[str, KeyKind]] = {
     KeyType.INT: {"int": N, "decimal": N, "float": F},
     KeyType.NUMERIC: {"int": N, "decimal": N, "float": F},
     KeyType.VARCHAR: {"text": T, "uuid": U},
-    KeyType.VARCHAR_NUMERIC: {"text": TN, "uuid": TN},
+    KeyType.VARCHAR_NUMERIC: {"text": TN},
     KeyType.UUID: {"text": U, "uuid": U},
 }  # fmt: skip
 

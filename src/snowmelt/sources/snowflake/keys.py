@@ -26,11 +26,11 @@ class SnowflakeKeys:
         """Times and numbers as text: a client may have no type that is as fine."""
         match kind:
             case KeyKind.DATE:
-                return f"TO_VARCHAR({expression}, 'YYYY-MM-DD')"
+                return _in_calendar(expression, "'YYYY-MM-DD'")
             case KeyKind.TIMESTAMP:
-                return f"TO_VARCHAR({expression}, {_TIME})"
+                return _in_calendar(expression, _TIME)
             case KeyKind.INSTANT:
-                return f"TO_VARCHAR(CONVERT_TIMEZONE('UTC', {expression}), {_TIME})"
+                return _in_calendar(f"CONVERT_TIMEZONE('UTC', {expression})", _TIME)
             case KeyKind.NUMBER | KeyKind.TEXT_NUMBER:
                 return f"TO_VARCHAR({expression})"
         return expression
@@ -67,6 +67,11 @@ class SnowflakeKeys:
 
     def hex(self, expression: str) -> str:
         return f"HEX_ENCODE({expression})"
+
+
+def _in_calendar(time: str, form: str) -> str:
+    """As text, of the years that Python has: the last hours of the year 9999 in a zone may be later in UTC."""
+    return f"CASE WHEN YEAR({time}) BETWEEN 1 AND 9999 THEN TO_VARCHAR({time}, {form}) END"
 
 
 def quoted(name: str) -> str:
