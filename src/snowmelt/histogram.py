@@ -58,8 +58,8 @@ class Bucket:
     """All rows have the same value: only another key can split them."""
     pieces: tuple[Bucket, ...] = ()
     """The same rows in finer buckets."""
-    joined: bool = False
-    """Several buckets of the first query, counted again as one: of days no single one."""
+    joined: tuple[Bucket, ...] = ()
+    """The buckets of the first query that were counted again as one, if they were several."""
     split: KeyHistogram | None = None
     """The rows of a single value by the next key."""
 
@@ -85,7 +85,8 @@ class KeyHistogram:
 
     def days(self) -> DayHistogram:
         """The buckets that are days, for a comparison with days counted elsewhere; only of keys of time."""
-        days = ((_day(bucket), bucket.rows) for bucket in self.buckets)
+        first_counted = (one for bucket in self.buckets for one in bucket.joined or (bucket,))
+        days = ((_day(bucket), bucket.rows) for bucket in first_counted)
         return DayHistogram(
             self.key, tuple((day, rows) for day, rows in days if day is not None), self.nulls
         )

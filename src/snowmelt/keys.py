@@ -112,7 +112,12 @@ def own_key(relation: Relation, watermark: str | None) -> FoundKey | None:
         ("the primary key", relation.primary_key),
     )
     for what, names in candidates:
-        keys = keys_of([ChunkKey(name, None) for name in names], relation)
-        if isinstance(keys, tuple) and keys:
-            return FoundKey(keys, f"{what} {', '.join(names)}")
+        keys: list[Key] = []
+        for name in names:
+            key = key_of(ChunkKey(name, None), relation)
+            if isinstance(key, KeyProblem):
+                break  # what comes before it is a key as well, if not a unique one
+            keys.append(key)
+        if keys:
+            return FoundKey(tuple(keys), f"{what} {', '.join(key.column for key in keys)}")
     return None

@@ -58,7 +58,8 @@ def table_facts(table: TablePlan, part: TableEstimate) -> list[Fact]:
         facts += [*_classes(part.sizes), *_takes(part)]
     facts += [*_snapshot(table), *_target(table), *_around(table)]
     decision = table.truncation
-    facts.append(Fact("truncation", f"{decision.action.value} ({decision.reason})"))
+    if table.strategy != "none":
+        facts.append(Fact("truncation", f"{decision.action.value} ({decision.reason})"))
     facts += [Fact("note", note) for note in table.notes if _labelled(note) is None]
     return facts + refusal_facts(table.refusals)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from snowmelt.bounds import Bound
-from snowmelt.chunks import Chunk, Key, KeyRange, QueryOnce, query_once, whole_table
-from snowmelt.errors import CountMismatch, TableError
+from snowmelt.chunks import Chunk, Key, QueryOnce, query_once, whole_table
+from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.keys import KeyProblem, keys_of
@@ -82,7 +81,7 @@ def plan_table(
     )
 
 
-def unplannable(job: TableJob, error: TableError) -> TablePlan:
+def unplannable(job: TableJob, error: SnowmeltError) -> TablePlan:
     """The plan of a table that can't be planned: a refusal, so that a plan tells of every table."""
     remedy = error.remedy or "correct what the message names"
     return TablePlan(
@@ -118,8 +117,8 @@ _REFUSED = Chunking("none", "the table is refused", (), 0, ChunkSize(0, ""))
 
 
 def width(relation: Relation) -> int:
-    """What a row weighs on the way, in bytes: by its types, or more where the source knows."""
-    return max(row_bytes(relation.columns), relation.row_bytes or 0)
+    """What a row weighs on the way, in bytes: as the source knows it, or by its types."""
+    return relation.row_bytes or row_bytes(relation.columns)
 
 
 def _chunking(
@@ -195,21 +194,16 @@ def _reason(way: Way, size: ChunkSize) -> str:
 def _heavy_notes(chunking: Chunking, keys: Sequence[Key]) -> tuple[str, ...]:
     """What no key could split."""
     limit = FAR_OVER * chunking.size.rows
-    heavy = [chunk for chunk in chunking.chunks if (chunk.planned_rows or 0) > limit]
+    heavy = [rows for chunk in chunking.chunks if (rows := chunk.planned_rows or 0) > limit]
     if not heavy:
         return ()
-    largest = max(heavy, key=lambda chunk: chunk.planned_rows or 0)
     names = ", ".join(f'"{key.column}"' for key in keys)
-    at = _lowest(largest)
-    where = "without it" if at is None else f"at {at}"
+    many = "1 chunk has" if len(heavy) == 1 else f"{len(heavy):,} chunks have"
     return (
-        f"{len(heavy):,} chunks hold one value of {names} each, too heavy for a chunk, the largest of "
-        f"{largest.planned_rows:,} rows {where}: a further column in chunking_columns would split them",
+        f"{many} more than twice as many rows, the largest {max(heavy):,}: their rows share one value of {names}, "
+        "which a further column in chunking_columns would split, or have values that no bound tells apart, such "
+        "as dates before the year 1",
     )
-
-
-def _lowest(chunk: Chunk) -> Bound | None:
-    return chunk.range.low if isinstance(chunk.range, KeyRange) else None
 
 
 def _of_query(chunk: Chunk) -> int | None:

@@ -6,7 +6,7 @@ it stops; each costs a query of the source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -64,9 +64,11 @@ def chunk_size(
     return ChunkSize(max(_rounded(wanted), 1), reason)
 
 
-def row_bytes(columns: Iterable[Column]) -> int:
-    """What a row weighs on the way to PostgreSQL, by the types of its columns: a guess where there is text."""
-    return sum(4 + _value_bytes(column.type) for column in columns) + 2
+def row_bytes(columns: Iterable[Column], texts: Mapping[str, float] | None = None) -> int:
+    """What a row weighs on the way to PostgreSQL, by the types of its columns: a guess where there is text, unless
+    `texts` has the mean bytes of a column's values."""
+    known = texts or {}
+    return int(sum(4 + known.get(one.name, _value_bytes(one.type)) for one in columns)) + 2
 
 
 def _value_bytes(type: pa.DataType) -> int:

@@ -127,11 +127,12 @@ def refined(
     buckets: list[Bucket] = []
     null_split = None
     place = 0
+    lows = [bucket.low for bucket in histogram.buckets]
     for span, finer in zip(spans, found, strict=True):
         if isinstance(span, NullKeys):
             null_split = finer.null_split
             continue
-        first, end = _places(histogram, span, place)
+        first, end = _places(lows, span, place)
         buckets += histogram.buckets[place:first]
         covered = histogram.buckets[first:end]
         pieces = finer.buckets
@@ -143,7 +144,7 @@ def refined(
                 sum(bucket.rows for bucket in covered),
                 covered[-1].high,
                 pieces=pieces,
-                joined=len(covered) > 1,
+                joined=covered if len(covered) > 1 else (),
             )
         )
         place = end
@@ -151,10 +152,9 @@ def refined(
     return dataclasses.replace(histogram, buckets=tuple(buckets), null_split=null_split)
 
 
-def _places(histogram: KeyHistogram, span: KeyRange, start: int) -> tuple[int, int]:
-    """Which buckets a span covers: from, and to before."""
+def _places(lows: Sequence[Bound | None], span: KeyRange, start: int) -> tuple[int, int]:
+    """Which buckets a span covers, by where they begin: from, and to before."""
     # index() finds the span's own bound, which is a bucket's, also where it is NaN, by what `==` finds none.
-    lows = [bucket.low for bucket in histogram.buckets]
     first = start if span.low is None else lows.index(span.low, start)
     return first, len(lows) if span.high is None else lows.index(span.high, first + 1)
 
@@ -252,7 +252,10 @@ def _merged(histogram: KeyHistogram, chunk_rows: int, loaded: Loaded) -> Iterato
 def _flat(histogram: KeyHistogram, loaded: Loaded) -> Iterator[tuple[Bucket, bool]]:
     for bucket in histogram.buckets:
         done = loaded.has(bucket)
-        if bucket.pieces and not done:
+        if any(loaded.has(day) for day in bucket.joined):
+            # Pieces may reach from one day into the next: such days are taken as they were counted first.
+            yield from ((day, loaded.has(day)) for day in bucket.joined)
+        elif bucket.pieces and not done:
             yield from ((piece, False) for piece in bucket.pieces)
         else:
             yield bucket, done

@@ -11,7 +11,7 @@ from snowmelt.circumstances import circumstances
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
-from snowmelt.errors import Refused, TableError, UnknownName
+from snowmelt.errors import Refused, TableError, TooHeavy, UnknownName
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.matching import is_named, is_same, names_of
 from snowmelt.model import StoredLoad, TableJob
@@ -65,8 +65,24 @@ class Survey:
         for name in choice.restart:
             if name not in known:
                 raise unknown_name("table", name, known)
-        run_id, stored = self._unfinished(choice)
+        servers = [look_at_server(database.session) for database in self._databases.values()]
+        found = [server_problems(server, self._connections()) for server in servers]
         who = identity(self._config)
+        whole = Plan(
+            uuid4(),
+            who,
+            False,
+            (),
+            self._config.warnings,
+            notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+            run_refusals=tuple(refusal for one in found for refusal in one.refusals),
+        )
+        try:
+            run_id, stored = self._unfinished(choice)
+        except TableError:
+            if whole.run_refusals:
+                return whole  # who may not read the ledger is told what is lacking
+            raise
         tables = []
         with ExitStack() as stack:
             open_sources: dict[str, Source] = {}
@@ -78,17 +94,12 @@ class Survey:
                 tables.append(
                     self._planned(job, open_sources[job.source_name], run_id, stored, choice)
                 )
-        servers = [look_at_server(database.session) for database in self._databases.values()]
-        found = [server_problems(server, self._connections()) for server in servers]
-        return Plan(
-            run_id or uuid4(),
-            who,
-            run_id is not None,
-            tuple(tables),
-            self._config.warnings,
-            circumstances(self._config, self._databases, servers),
-            notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
-            run_refusals=tuple(refusal for one in found for refusal in one.refusals),
+        return dataclasses.replace(
+            whole,
+            run_id=run_id or whole.run_id,
+            resumed=run_id is not None,
+            tables=tuple(tables),
+            circumstances=circumstances(self._config, self._databases, servers),
         )
 
     def _connections(self) -> int:
@@ -108,8 +119,14 @@ class Survey:
             if is_named(job, choice.restart):
                 situation = dataclasses.replace(situation, resumes=None)
             return plan_table(job, source, situation, values=choice.values)
-        except TableError as error:
+        except (TableError, TooHeavy) as error:
             return unplannable(job, error)
+        except MemoryError:
+            lack = TableError(
+                "planning it takes more memory than there is",
+                remedy="give the process more, or leave the table out",
+            )
+            return unplannable(job, lack)
 
     def _unfinished(self, choice: Choice) -> tuple[UUID | None, list[StoredLoad]]:
         """The run to go on with, and its tables as every database has them."""

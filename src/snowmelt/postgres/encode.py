@@ -298,7 +298,8 @@ def _microseconds(array: pa.Array, wire: pa.DataType) -> pa.Array:
     """Any unit to microseconds; nanoseconds by floor, since a cast would round toward zero before 1970."""
     whole = array.cast(pa.int64())
     if array.type.unit == "ns":
-        whole = _floored(whole)
+        # What stands for infinity is the last number there is: it would become a time of the year 2262.
+        whole = _floored(_within(whole, pa.int64(), 1 - _INFINITE, _INFINITE - 1))
     elif array.type.unit != "us":
         whole = array.cast(wire).cast(pa.int64())
     return _within(whole, pa.int64(), _US_MIN, _INFINITE - 1).cast(wire)

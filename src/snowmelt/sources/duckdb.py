@@ -8,7 +8,6 @@ Rows stream as Arrow: DuckDB runs a query while its batches are fetched, so memo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +21,11 @@ from snowmelt.errors import SourceChanged, TableError, TooHeavy, UsageError
 from snowmelt.histogram import Grain, KeyHistogram
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
 from snowmelt.questions import Answer, Question
+from snowmelt.sizing import row_bytes
 from snowmelt.sources import key_sql
 from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
 from snowmelt.sources.duckdb_measures import measures
+from snowmelt.sources.duckdb_stability import require_fixed_filter, require_fixed_view
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 
 KEYS = DuckDBKeys()
@@ -36,9 +37,6 @@ TEXT_BYTES = 48
 SAMPLE_ROWS = 1_000
 """Rows that are looked at for what one weighs."""
 
-_CLOCKS = frozenset(
-    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "today"}
-)
 _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".gz": "read_csv", ".tsv": "read_csv"}
 
 
@@ -73,18 +71,45 @@ class DuckDBSource:
         snapshot = self._fingerprint(table)
         with self._failing(table) as cursor:
             relation = self._relation(table)
+            is_view = self._kind == "duckdb" and require_fixed_view(cursor, table)
             described = cursor.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-            some = cursor.sql(f"SELECT * FROM {relation} LIMIT {SAMPLE_ROWS}").to_arrow_table()
+            schema = cursor.sql(f"SELECT * FROM {relation} LIMIT 0").to_arrow_table().schema
+            require_fixed_filter(cursor, table, frozenset(schema.names))
             rows = self._counted(cursor, table)
-        schema = some.schema
-        self._check_filter(table, frozenset(schema.names))
-        columns = tuple(
-            Column(name, schema.field(place).type, null != "NO", str(type))
-            for place, (name, type, null, *_) in enumerate(described)
-        )
-        key = tuple(name for name, _, _, key, *_ in described if key == "PRI")
-        per_row = some.nbytes // some.num_rows if some.num_rows else None
-        return Relation(columns, key, snapshot, rows=rows, row_bytes=per_row)
+            columns = tuple(
+                Column(name, schema.field(place).type, null != "NO", str(type))
+                for place, (name, type, null, *_) in enumerate(described)
+            )
+            self._require_exact(columns, table)
+            texts = self._text_bytes(cursor, columns, relation)
+        # A view is described with the keys of what it reads, which need not be its own.
+        key = () if is_view else tuple(name for name, _, _, key, *_ in described if key == "PRI")
+        return Relation(columns, key, snapshot, rows=rows, row_bytes=row_bytes(columns, texts))
+
+    def _require_exact(self, columns: Sequence[Column], table: SourceTable) -> None:
+        """Arrow has no type for DuckDB's unsigned integers of 128 bits: large ones arrive as negative numbers."""
+        for column in columns:
+            if column.source_type == "UHUGEINT":
+                raise TableError(
+                    "UHUGEINT has no Arrow type that holds all its values",
+                    table=str(table),
+                    column=f'"{column.name}"',
+                    remedy="cast the column to HUGEINT or VARCHAR in a view and migrate the view",
+                )
+
+    def _text_bytes(
+        self, cursor: duckdb.DuckDBPyConnection, columns: Sequence[Column], relation: str
+    ) -> dict[str, float]:
+        """The mean bytes of values of text and binary, by some rows; inside of DuckDB, where they may be large."""
+        sizes = {"VARCHAR": "strlen", "BLOB": "octet_length"}
+        texts = [column for column in columns if column.source_type in sizes]
+        if not texts:
+            return {}
+        names = ", ".join(quoted(column.name) for column in texts)
+        means = ", ".join(f"avg({sizes[one.source_type]}({quoted(one.name)}))" for one in texts)
+        query = f"SELECT {means} FROM (SELECT {names} FROM {relation} LIMIT {SAMPLE_ROWS})"
+        ((*found,),) = cursor.execute(query).fetchall()
+        return {one.name: float(mean or 0) for one, mean in zip(texts, found, strict=True)}
 
     def _counted(self, cursor: duckdb.DuckDBPyConnection, table: SourceTable) -> int | None:
         """The rows of the table, where DuckDB need not read them to know."""
@@ -173,7 +198,7 @@ class DuckDBSource:
         except duckdb.OutOfMemoryException as error:
             raise TooHeavy(_first_line(error), table=str(table)) from error
         except (duckdb.Error, pa.ArrowException) as error:
-            remedy = None
+            remedy = "correct what the message names, or leave the table out"
             if isinstance(error, duckdb.CatalogException | duckdb.IOException):
                 remedy = "correct `source` of the table, or the source's schema"
             elif isinstance(error, duckdb.BinderException | duckdb.ParserException):
@@ -220,59 +245,6 @@ class DuckDBSource:
                 table=str(table),
                 remedy="put the files back as they were, or load the table anew with --restart-table",
             )
-
-    def _check_filter(self, table: SourceTable, columns: frozenset[str]) -> None:
-        """Raise TableError for a filter that is no single condition, or that changes by itself: a chunk's
-        rows are fixed when the plan is made, and a resume would read other ones."""
-        if table.filter is None:
-            return
-        with self._failing(table) as cursor:
-            # Alone as well: `a) OR (b` is one condition in parentheses, and not within AND.
-            for text in (f"\n{table.filter}\n", f"(\n{table.filter}\n)"):
-                query = f"SELECT 1 FROM source WHERE {text}"
-                answer = cursor.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-                parsed = json.loads(answer[0][0])
-                if parsed["error"] or parsed["statements"][0]["node"]["type"] != "SELECT_NODE":
-                    raise TableError(
-                        "source_filter is not one condition: "
-                        f"{parsed.get('error_message', table.filter)}",
-                        table=str(table),
-                        remedy="write what could stand after WHERE",
-                    )
-            functions, names = _mentions(parsed["statements"][0]["node"]["where_clause"])
-            unstable = {
-                name
-                for (name,) in cursor.execute(
-                    "SELECT DISTINCT function_name FROM duckdb_functions() "
-                    "WHERE stability <> 'CONSISTENT' AND list_contains(?, function_name)",
-                    [sorted(functions)],
-                ).fetchall()
-            }
-        moving = unstable | (names & _CLOCKS - columns)
-        if moving:
-            raise TableError(
-                f"source_filter changes by itself: {', '.join(sorted(moving))}",
-                table=str(table),
-                remedy="write the date or value itself, so that a resume reads the same rows",
-            )
-
-
-def _mentions(node: object) -> tuple[set[str], set[str]]:
-    """Function names and unqualified column names anywhere below a node of DuckDB's syntax tree."""
-    functions: set[str] = set()
-    names: set[str] = set()
-    pending = [node]
-    while pending:
-        match pending.pop():
-            case dict() as entry:
-                if isinstance(entry.get("function_name"), str):
-                    functions.add(entry["function_name"].lower())
-                if isinstance(path := entry.get("column_names"), list) and len(path) == 1:
-                    names.add(str(path[0]).lower())
-                pending.extend(entry.values())
-            case list() as entries:
-                pending.extend(entries)
-    return functions, names
 
 
 def _reader(name: str) -> str | None:

@@ -24,6 +24,7 @@ from snowmelt.model import (
     Tag,
 )
 from snowmelt.questions import Answer, Question
+from snowmelt.sizing import row_bytes
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
@@ -89,7 +90,7 @@ class SnowflakeSource:
             else None,
             rows=seen.rows,
             clustering=clustering_columns(kind.clustering, columns),
-            row_bytes=kind.row_bytes,
+            row_bytes=max(row_bytes(columns), kind.row_bytes or 0),
             notes=(*_notes(snapshot, kind), *_key_notes(key), *notes(columns)),
         )
 
