@@ -19,7 +19,7 @@ from psycopg import sql
 
 import snowmelt
 from benchmarks.data import Shape
-from snowmelt.chunks import Chunk, WholeTable
+from snowmelt.chunking.chunks import Chunk, WholeTable
 from snowmelt.model import Column, SourceTable, Tag, TargetTable
 from snowmelt.postgres import ddl
 from snowmelt.postgres.connect import Server, Session

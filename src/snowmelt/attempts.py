@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from snowmelt.chunks import Chunk, QueryOnce
+from snowmelt.chunking.chunks import Chunk, QueryOnce
 from snowmelt.errors import RetriableError, RunError, SnowmeltError, TableError, TooHeavy
 from snowmelt.extraction import run_query
 from snowmelt.model import Claim, LoadTable, Outcome

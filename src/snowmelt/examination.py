@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from snowmelt import preflight
-from snowmelt.findings import findings
 from snowmelt.model import Relation, TableJob
 from snowmelt.ports import Source
-from snowmelt.questions import questions
+from snowmelt.preflight import target_limits
+from snowmelt.preflight.findings import findings
+from snowmelt.preflight.questions import questions
+from snowmelt.preflight.surroundings import Problems, problems
 from snowmelt.situation import Situation
-from snowmelt.surroundings import Problems, problems
 
 
 def examine(
@@ -20,10 +20,10 @@ def examine(
     """
     around = situation.surroundings
     found = problems(around) if around is not None else Problems((), ())
-    refusals = (*found.refusals, *preflight.limits(relation, situation.target, job.target))
+    refusals = (*found.refusals, *target_limits.limits(relation, situation.target, job.target))
     if values and not refusals:
         asked = questions(relation, situation.target)
         if asked:
             answers = source.measure(job.source, asked, relation.snapshot)
             refusals = findings(asked, answers)
-    return Problems(refusals, (*found.notes, *preflight.notes(relation, situation.target)))
+    return Problems(refusals, (*found.notes, *target_limits.notes(relation, situation.target)))

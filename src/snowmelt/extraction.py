@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from snowmelt.chunks import Chunk, Key, query_once
+from snowmelt.chunking.chunks import Chunk, Key, query_once
+from snowmelt.chunking.histogram import KeyHistogram, Loaded
+from snowmelt.chunking.keys import FoundKey, KeyProblem, keys_of, own_key
+from snowmelt.chunking.strategies import (
+    ResultSetStrategy,
+    chunks_beside,
+    heavy_spans,
+    refined,
+    strategy_of,
+)
 from snowmelt.errors import CountMismatch
-from snowmelt.histogram import KeyHistogram, Loaded
-from snowmelt.keys import FoundKey, KeyProblem, keys_of, own_key
 from snowmelt.model import (
     Claim,
     Extraction,
@@ -18,13 +25,6 @@ from snowmelt.model import (
     TableJob,
 )
 from snowmelt.ports import QuerySource, Replan, Source
-from snowmelt.strategies import (
-    ResultSetStrategy,
-    chunks_beside,
-    heavy_spans,
-    refined,
-    strategy_of,
-)
 
 ROWS_PER_SECOND = 100_000
 """For the expected duration that retentions are held against: a fifth of what one machine of 2 cores moved."""

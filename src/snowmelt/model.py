@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk
+from snowmelt.chunking.chunks import Chunk
 from snowmelt.errors import RunError
 
 DEFAULT_CHUNK_ROWS = 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from snowmelt.estimate import NOTHING_KNOWN, Circumstances, RunEstimate, estimate
+from snowmelt.estimates.estimate import NOTHING_KNOWN, Circumstances, RunEstimate, estimate
 from snowmelt.model import Identity
 from snowmelt.plan_text import plain, refusal_facts, run_facts, table_facts
 from snowmelt.refusal import Refusal

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from snowmelt.chunk_sizes import ChunkSizes
-from snowmelt.credits import WarehouseTime
-from snowmelt.disk import Disk, DiskNeed
-from snowmelt.estimate import RunEstimate, TableEstimate
-from snowmelt.memory import Memory
+from snowmelt.estimates.chunk_sizes import ChunkSizes
+from snowmelt.estimates.credits import WarehouseTime
+from snowmelt.estimates.disk import Disk, DiskNeed
+from snowmelt.estimates.estimate import RunEstimate, TableEstimate
+from snowmelt.estimates.memory import Memory
+from snowmelt.estimates.ranges import Range
 from snowmelt.plan import Plan, Refusal, TablePlan
-from snowmelt.ranges import Range
 from snowmelt.types import created_type
 
 

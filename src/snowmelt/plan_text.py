@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from snowmelt.chunk_sizes import ChunkSizes
-from snowmelt.credits import WarehouseTime
-from snowmelt.disk import DiskNeed
-from snowmelt.estimate import Circumstances, RunEstimate, TableEstimate
+from snowmelt.estimates.chunk_sizes import ChunkSizes
+from snowmelt.estimates.credits import WarehouseTime
+from snowmelt.estimates.disk import DiskNeed
+from snowmelt.estimates.estimate import Circumstances, RunEstimate, TableEstimate
+from snowmelt.estimates.memory import Memory
+from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.formats import counted, size, span, utc
-from snowmelt.memory import Memory
+from snowmelt.preflight.surroundings import problems
 from snowmelt.refusal import Refusal
-from snowmelt.snapshots import snapshot_facts
-from snowmelt.surroundings import problems
 from snowmelt.table_plan import TablePlan
 from snowmelt.types import created_type
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from snowmelt.chunks import Chunk, Key, QueryOnce, query_once, whole_table
+from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, query_once, whole_table
+from snowmelt.chunking.keys import KeyProblem, keys_of
+from snowmelt.chunking.sizing import ChunkSize, chunk_size, row_bytes
+from snowmelt.chunking.strategies import FAR_OVER, chunks_of, strategy_of
 from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
-from snowmelt.keys import KeyProblem, keys_of
 from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
-from snowmelt.questions import ROWS
+from snowmelt.preflight.questions import ROWS
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
@@ -22,8 +24,6 @@ from snowmelt.refusals import (
     rows_refusals,
 )
 from snowmelt.situation import Situation
-from snowmelt.sizing import ChunkSize, chunk_size, row_bytes
-from snowmelt.strategies import FAR_OVER, chunks_of, strategy_of
 from snowmelt.truncation import TargetFacts, Truncation, decide
 
 

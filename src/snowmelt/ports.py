@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, Key, Span
-from snowmelt.histogram import DayHistogram, Grain, KeyHistogram, Loaded
+from snowmelt.chunking.chunks import Chunk, Key, Span
+from snowmelt.chunking.histogram import DayHistogram, Grain, KeyHistogram, Loaded
 from snowmelt.model import (
     Claim,
     Column,
@@ -31,7 +31,7 @@ from snowmelt.model import (
     TargetTable,
     Writer,
 )
-from snowmelt.questions import Answer, Question
+from snowmelt.preflight.questions import Answer, Question
 from snowmelt.table_plan import TablePlan
 
 

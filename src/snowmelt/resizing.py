@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snowmelt.chunks import (
+from snowmelt.chunking.chunks import (
     Chunk,
     Key,
     KeyRange,
@@ -12,11 +12,11 @@ from snowmelt.chunks import (
     Span,
     WholeTable,
 )
+from snowmelt.chunking.keys import KeyProblem, key_of
+from snowmelt.chunking.strategies import ResultSetStrategy, parts_of
 from snowmelt.errors import CountMismatch
-from snowmelt.keys import KeyProblem, key_of
 from snowmelt.model import ChunkKey, LoadTable, Relation
 from snowmelt.ports import Source
-from snowmelt.strategies import ResultSetStrategy, parts_of
 
 PARTS = 8
 """Of a chunk, about: so many that a part is clearly lighter, and so few that a chunk which was a little too heavy

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from pathlib import PurePath
 
 from snowmelt.attempts import Expanded, Resized, attempt, given_up
-from snowmelt.chunks import ResultBatches
+from snowmelt.chunking.chunks import ResultBatches
 from snowmelt.errors import (
     ClaimLost,
     FatalError,

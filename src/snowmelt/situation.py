@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snowmelt.model import StoredLoad, TargetState, Writer
-from snowmelt.surroundings import TargetSurroundings
+from snowmelt.preflight.surroundings import TargetSurroundings
 
 
 @dataclass(frozen=True, slots=True)

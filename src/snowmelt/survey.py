@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from uuid import UUID, uuid4
 
-from snowmelt.circumstances import circumstances
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
 from snowmelt.errors import Refused, TableError, TooHeavy, UnknownName
+from snowmelt.estimates.circumstances import circumstances
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.matching import is_named, is_same, names_of
 from snowmelt.model import StoredLoad, TableJob
@@ -21,7 +21,7 @@ from snowmelt.planner import plan_table, unplannable
 from snowmelt.ports import Source
 from snowmelt.postgres.server import look_at_server
 from snowmelt.postgres.surroundings import look
-from snowmelt.server import server_problems
+from snowmelt.preflight.server import server_problems
 from snowmelt.situation import Situation
 
 

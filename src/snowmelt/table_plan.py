@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snowmelt.chunks import Chunk
+from snowmelt.chunking.chunks import Chunk
 from snowmelt.model import Relation, StoredLoad, TableJob, TargetState
+from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal
-from snowmelt.surroundings import TargetSurroundings
 from snowmelt.truncation import Truncation
 
 

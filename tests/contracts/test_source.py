@@ -11,16 +11,16 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from snowmelt.chunks import Chunk, Key, KeyKind, WholeTable
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, WholeTable
+from snowmelt.chunking.histogram import Days, KeyHistogram
+from snowmelt.chunking.keys import key_of
+from snowmelt.chunking.strategies import ResultSetStrategy, chunks_of
 from snowmelt.errors import SourceChanged, TableError
-from snowmelt.histogram import Days, KeyHistogram
-from snowmelt.keys import key_of
 from snowmelt.model import ChunkKey, Relation, SourceTable, Tag
 from snowmelt.ports import QuerySource
-from snowmelt.questions import ROWS
+from snowmelt.preflight.questions import ROWS
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.standin.server import StandIn
-from snowmelt.strategies import ResultSetStrategy, chunks_of
 from tests.contracts.places import Files, Made, Place, Snowflake
 from tests.support import duckdb_file
 

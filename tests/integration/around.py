@@ -15,7 +15,7 @@ from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.model import TargetTable
 from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.surroundings import look
-from snowmelt.surroundings import TargetSurroundings, problems
+from snowmelt.preflight.surroundings import TargetSurroundings, problems
 from tests.conftest import SETTINGS
 from tests.support import Database
 

@@ -14,13 +14,13 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from snowmelt.chunks import Chunk, WholeTable
+from snowmelt.chunking.chunks import Chunk, WholeTable
 from snowmelt.errors import ValueDoesNotFit
-from snowmelt.findings import findings
 from snowmelt.model import Relation, SourceTable, Tag, TargetColumn, TargetState
 from snowmelt.ports import Source
 from snowmelt.postgres.encode import EncodedColumn, Encoder
-from snowmelt.questions import Answer, Question, questions
+from snowmelt.preflight.findings import findings
+from snowmelt.preflight.questions import Answer, Question, questions
 from snowmelt.refusal import Refusal
 from snowmelt.sources import duckdb_measures
 from snowmelt.sources.duckdb import DuckDBSource

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from snowmelt.chunks import Chunk
+from snowmelt.chunking.chunks import Chunk
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError, TooHeavy
 from snowmelt.model import (

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from snowmelt.chunks import Chunk
+from snowmelt.chunking.chunks import Chunk
 from snowmelt.model import Claim
 from snowmelt.ports import Settled
 from snowmelt.postgres import claims, loads, queries, runs

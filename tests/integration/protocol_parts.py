@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, KeyRange
 from snowmelt.model import Claim, Column, Relation, TableJob, TargetState
 from snowmelt.plan import TablePlan
 from snowmelt.postgres.claims import PostgresClaims, Pulse

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange, Range
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, KeyRange, Range
 from snowmelt.model import (
     ChunkKey,
     Claim,

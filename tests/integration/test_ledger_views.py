@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from psycopg.rows import dict_row
 
-from snowmelt.chunks import Chunk, WholeTable
+from snowmelt.chunking.chunks import Chunk, WholeTable
 from snowmelt.model import (
     Claim,
     Column,

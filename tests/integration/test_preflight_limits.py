@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from psycopg import errors as pg
 from psycopg import sql
 
-from snowmelt import fit
 from snowmelt.errors import SnowmeltError
-from snowmelt.findings import findings
 from snowmelt.model import Column, Relation, TargetState, TargetTable
 from snowmelt.postgres import ddl
 from snowmelt.postgres.connect import Server, Session
-from snowmelt.preflight import limits
-from snowmelt.questions import Measure, questions
+from snowmelt.preflight import fit
+from snowmelt.preflight.findings import findings
+from snowmelt.preflight.questions import Measure, questions
+from snowmelt.preflight.target_limits import limits
 from tests.support import Database
 
 NOWHERE = TargetState(exists=False)

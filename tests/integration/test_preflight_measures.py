@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snowmelt.demo.postgres import LocalPostgres
-from snowmelt.findings import shown
 from snowmelt.model import Column
-from snowmelt.questions import (
+from snowmelt.preflight.findings import shown
+from snowmelt.preflight.questions import (
     FIRST_DAY,
     INFINITE_MICROSECOND,
     LAST_DAY,
@@ -24,8 +24,8 @@ from snowmelt.questions import (
     Question,
     questions,
 )
+from snowmelt.preflight.surroundings import UniqueKey
 from snowmelt.standin.server import StandIn
-from snowmelt.surroundings import UniqueKey
 from tests.integration.measured import (
     DuckDB,
     Maker,

@@ -10,10 +10,11 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from snowmelt.bounds import Timestamp
-from snowmelt.chunks import Chunk, Key, KeyKind, ResultBatches, query_once
+from snowmelt.chunking.bounds import Timestamp
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, ResultBatches, query_once
+from snowmelt.chunking.histogram import Bucket, KeyHistogram, Loaded
+from snowmelt.chunking.strategies import ResultSetStrategy, chunks_beside
 from snowmelt.errors import ClaimLost, ConnectionLost, SnowmeltError, TableError
-from snowmelt.histogram import Bucket, KeyHistogram, Loaded
 from snowmelt.model import (
     Claim,
     Column,
@@ -33,7 +34,6 @@ from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
-from snowmelt.strategies import ResultSetStrategy, chunks_beside
 from snowmelt.truncation import TargetFacts, decide
 from tests.support import Database
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pytest
 
 from snowmelt.attempts import Resized, attempt
-from snowmelt.chunks import Chunk, KeyRange, NullKeys, ResultBatches
+from snowmelt.chunking.chunks import Chunk, KeyRange, NullKeys, ResultBatches
+from snowmelt.chunking.histogram import Loaded
 from snowmelt.errors import (
     RetriableError,
     TooHeavy,
 )
-from snowmelt.histogram import Loaded
 from snowmelt.model import (
     Identity,
     LoadTable,

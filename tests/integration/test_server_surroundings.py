@@ -21,7 +21,7 @@ from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
 from snowmelt.postgres.server import look_at_server
-from snowmelt.server import ServerSurroundings, server_problems
+from snowmelt.preflight.server import ServerSurroundings, server_problems
 from tests.conftest import SETTINGS
 from tests.integration.around import Place, place, server
 from tests.support import Database

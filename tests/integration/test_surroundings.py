@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from psycopg import errors as pg
 
-from snowmelt.preflight import uniqueness
+from snowmelt.preflight.surroundings import Inheritance, problems
+from snowmelt.preflight.target_limits import uniqueness
 from snowmelt.refusal import Refusal
-from snowmelt.surroundings import Inheritance, problems
 from tests.integration.around import Place, notes, place, server
 
 __all__ = ["place", "server"]

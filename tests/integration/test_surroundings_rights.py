@@ -12,7 +12,7 @@ from psycopg import sql
 from snowmelt.errors import TableError
 from snowmelt.model import TargetTable
 from snowmelt.postgres import ddl
-from snowmelt.surroundings import problems
+from snowmelt.preflight.surroundings import problems
 from tests.integration.around import Place, notes, place, server
 from tests.integration.test_surroundings import LOGGED
 

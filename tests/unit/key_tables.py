@@ -13,9 +13,18 @@ from decimal import Decimal
 from itertools import groupby
 from random import Random
 
-from snowmelt.bounds import Bound, Timestamp
-from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange, NullKeys, Range, Span, WholeTable
-from snowmelt.histogram import (
+from snowmelt.chunking.bounds import Bound, Timestamp
+from snowmelt.chunking.chunks import (
+    Chunk,
+    Key,
+    KeyKind,
+    KeyRange,
+    NullKeys,
+    Range,
+    Span,
+    WholeTable,
+)
+from snowmelt.chunking.histogram import (
     Bucket,
     BytePrefixes,
     Days,
@@ -24,7 +33,7 @@ from snowmelt.histogram import (
     KeyHistogram,
     Prefixes,
 )
-from snowmelt.strategies import heavy_spans, refined
+from snowmelt.chunking.strategies import heavy_spans, refined
 
 FINITE = 1e300
 

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from snowmelt.bounds import Bound, Timestamp
-from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange, NullKeys
-from snowmelt.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
-from snowmelt.strategies import strategy_of
+from snowmelt.chunking.bounds import Bound, Timestamp
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, KeyRange, NullKeys
+from snowmelt.chunking.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
+from snowmelt.chunking.strategies import strategy_of
 from tests.unit.key_tables import Beyond, Row, Table, Value
 
 V = TypeVar("V")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, QueryOnce, WholeTable
-from snowmelt.memory import Flow
+from snowmelt.chunking.chunks import Chunk, QueryOnce, WholeTable
+from snowmelt.estimates.memory import Flow
 from snowmelt.model import (
     Column,
     Relation,

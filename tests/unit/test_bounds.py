@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.bounds import Bound, Timestamp, bound_from_json, bound_to_json, day_of, number
-from snowmelt.chunks import KeyKind
+from snowmelt.chunking.bounds import (
+    Bound,
+    Timestamp,
+    bound_from_json,
+    bound_to_json,
+    day_of,
+    number,
+)
+from snowmelt.chunking.chunks import KeyKind
 from tests.unit.key_values import BOUNDS, LONGEST, moments, nanoseconds, wall_clocks
 
 bounds: st.SearchStrategy[Bound] = st.sampled_from(KeyKind).flatmap(lambda kind: BOUNDS[kind])

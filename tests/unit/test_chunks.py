@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.bounds import Timestamp
-from snowmelt.chunks import (
+from snowmelt.chunking.bounds import Timestamp
+from snowmelt.chunking.chunks import (
     Chunk,
     Key,
     KeyKind,
@@ -29,7 +29,7 @@ from snowmelt.chunks import (
     range_to_json,
     whole_table,
 )
-from snowmelt.strategies import chunks_of, strategy_of
+from snowmelt.chunking.strategies import chunks_of, strategy_of
 from tests.unit.key_tables import Table
 from tests.unit.key_values import BOUNDS, keys, tables
 

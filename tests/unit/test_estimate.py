@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.chunk_sizes import MOST_BINS, chunk_sizes
-from snowmelt.credits import CREDITS_PER_HOUR, WarehouseTime
-from snowmelt.disk import DiskNeed, table_disk
-from snowmelt.estimate import (
+from snowmelt.estimates.chunk_sizes import MOST_BINS, chunk_sizes
+from snowmelt.estimates.credits import CREDITS_PER_HOUR, WarehouseTime
+from snowmelt.estimates.disk import DiskNeed, table_disk
+from snowmelt.estimates.estimate import (
     FAST_SERVER,
     NOTHING_KNOWN,
     SLOW_SERVER,
@@ -21,10 +21,18 @@ from snowmelt.estimate import (
     estimate,
     load_seconds,
 )
-from snowmelt.memory import Cache, Flow, Load, Memory, MemoryLimit, cached_bytes, worker_bytes
+from snowmelt.estimates.memory import (
+    Cache,
+    Flow,
+    Load,
+    Memory,
+    MemoryLimit,
+    cached_bytes,
+    worker_bytes,
+)
+from snowmelt.estimates.ranges import Range
 from snowmelt.model import TargetState
-from snowmelt.ranges import Range
-from snowmelt.surroundings import TargetSurroundings
+from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.table_plan import TablePlan
 from tests.unit.planned import FLOW, ROW_BYTES, one_query, resumed, table_plan
 

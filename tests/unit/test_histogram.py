@@ -11,11 +11,11 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt import strategies
-from snowmelt.bounds import Timestamp
-from snowmelt.chunks import Chunk, Key, KeyKind, KeyRange, NullKeys
-from snowmelt.histogram import Bucket, DayHistogram, Days, KeyHistogram, Loaded
-from snowmelt.strategies import chunks_beside, chunks_of
+from snowmelt.chunking import strategies
+from snowmelt.chunking.bounds import Timestamp
+from snowmelt.chunking.chunks import Chunk, Key, KeyKind, KeyRange, NullKeys
+from snowmelt.chunking.histogram import Bucket, DayHistogram, Days, KeyHistogram, Loaded
+from snowmelt.chunking.strategies import chunks_beside, chunks_of
 from tests.unit.key_tables import Row, Table, Value, bound, day_of, in_order, start_of
 from tests.unit.key_values import columns, grains, tables, texts
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from snowmelt.config.models import Source
-from snowmelt.footprint import BATCHES, RESULT_BYTES, flow_of
-from snowmelt.limits import container_limit, machine_memory, memory_limit
-from snowmelt.memory import Cache
+from snowmelt.estimates.footprint import BATCHES, RESULT_BYTES, flow_of
+from snowmelt.estimates.memory import Cache
+from snowmelt.estimates.memory_limit import container_limit, machine_memory, memory_limit
 from snowmelt.sources.snowflake import login, results
 
 GB = 1 << 30

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from snowmelt.model import Column
-from snowmelt.questions import ROWS, Measure, Question
+from snowmelt.preflight.questions import ROWS, Measure, Question
 from snowmelt.sources import duckdb_measures
 from snowmelt.sources.snowflake import measures as snowflake_measures
 from snowmelt.sources.snowflake import statements

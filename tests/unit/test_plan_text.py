@@ -14,17 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from snowmelt import chunk_sizes, formats, plan_text
+from snowmelt import formats, plan_text
 from snowmelt.cli import plans
-from snowmelt.disk import DiskNeed
-from snowmelt.estimate import Circumstances, SourceKind, estimate
-from snowmelt.memory import Memory, MemoryLimit
+from snowmelt.estimates import chunk_sizes
+from snowmelt.estimates.disk import DiskNeed
+from snowmelt.estimates.estimate import Circumstances, SourceKind, estimate
+from snowmelt.estimates.memory import Memory, MemoryLimit
+from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.model import Identity, Snapshot, TargetState
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.plan_text import Tone, disk_fact, memory_fact, run_facts, table_facts
-from snowmelt.snapshots import snapshot_facts
+from snowmelt.preflight.surroundings import ForeignKey, TargetSurroundings, Trigger
 from snowmelt.sources.snowflake.snapshot import ReadAs, TableSnapshot
-from snowmelt.surroundings import ForeignKey, TargetSurroundings, Trigger
 from tests.unit.planned import FLOW, one_query, resumed, table_plan
 
 MOMENT = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmelt.model import Column, Relation, TargetColumn, TargetState, TargetTable
-from snowmelt.preflight import limits, notes, uniqueness
-from snowmelt.questions import Measure, questions
-from snowmelt.refusal import Refusal
-from snowmelt.server import ServerSurroundings, server_problems, size
-from snowmelt.surroundings import (
+from snowmelt.preflight.questions import Measure, questions
+from snowmelt.preflight.server import ServerSurroundings, server_problems, size
+from snowmelt.preflight.surroundings import (
     APPEND,
     ForeignKey,
     Grant,
@@ -23,6 +21,8 @@ from snowmelt.surroundings import (
     UniqueKey,
     problems,
 )
+from snowmelt.preflight.target_limits import limits, notes, uniqueness
+from snowmelt.refusal import Refusal
 
 TABLE = TargetTable("db", "public", "t")
 NOWHERE = TargetState(exists=False)

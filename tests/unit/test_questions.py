@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt import fit, questions
-from snowmelt.findings import findings, shown
 from snowmelt.model import Column, Relation, TargetColumn, TargetState
 from snowmelt.postgres import encode
-from snowmelt.questions import Answer, Measure, Question
-from snowmelt.surroundings import UniqueKey
+from snowmelt.preflight import fit, questions
+from snowmelt.preflight.findings import findings, shown
+from snowmelt.preflight.questions import Answer, Measure, Question
+from snowmelt.preflight.surroundings import UniqueKey
 
 NOWHERE = TargetState(exists=False)
 US, NS = pa.timestamp("us"), pa.timestamp("ns")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from snowmelt.attempts import given_up
-from snowmelt.chunks import (
+from snowmelt.chunking.chunks import (
     Chunk,
     Key,
     KeyKind,
@@ -26,8 +26,8 @@ from snowmelt.chunks import (
     Span,
     WholeTable,
 )
+from snowmelt.chunking.histogram import KeyHistogram
 from snowmelt.errors import CountMismatch, RetriableError, TooHeavy
-from snowmelt.histogram import KeyHistogram
 from snowmelt.model import ChunkKey, Column, LoadTable, SourceTable, TableJob, Tag, TargetTable
 from snowmelt.resizing import LEVELS, PARTS, keys_within, smaller
 from snowmelt.sources.duckdb import DuckDBSource

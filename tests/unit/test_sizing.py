@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.model import Column
-from snowmelt.sizing import (
+from snowmelt.chunking.sizing import (
     BYTES_PER_SECOND,
     CHUNK_SECONDS,
     CHUNKS_PER_WORKER,
@@ -19,6 +18,7 @@ from snowmelt.sizing import (
     chunk_size,
     row_bytes,
 )
+from snowmelt.model import Column
 
 widths = st.integers(0, 2000) | st.integers(0, 10**11)
 counts = st.none() | st.integers(0, 10**7) | st.integers(0, 10**13)

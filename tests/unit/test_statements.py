@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from snowmelt.bounds import Bound, Timestamp
-from snowmelt.chunks import (
+from snowmelt.chunking.bounds import Bound, Timestamp
+from snowmelt.chunking.chunks import (
     Key,
     KeyKind,
     KeyRange,
@@ -26,7 +26,7 @@ from snowmelt.chunks import (
     Span,
     WholeTable,
 )
-from snowmelt.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
+from snowmelt.chunking.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal

@@ -13,9 +13,9 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snowmelt import strategies
-from snowmelt.bounds import Timestamp
-from snowmelt.chunks import (
+from snowmelt.chunking import strategies
+from snowmelt.chunking.bounds import Timestamp
+from snowmelt.chunking.chunks import (
     Chunk,
     Key,
     KeyKind,
@@ -24,14 +24,14 @@ from snowmelt.chunks import (
     ResultBatches,
     Span,
 )
-from snowmelt.histogram import (
+from snowmelt.chunking.histogram import (
     BytePrefixes,
     Days,
     EqualWidths,
     KeyHistogram,
     Prefixes,
 )
-from snowmelt.strategies import (
+from snowmelt.chunking.strategies import (
     BUCKETS,
     FAR_OVER,
     SPANS,

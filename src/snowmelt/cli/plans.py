@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snowmelt.estimate import RunEstimate, TableEstimate
+from snowmelt.estimates.estimate import RunEstimate, TableEstimate
 from snowmelt.formats import counted, size, span
 from snowmelt.plan import Plan, TablePlan
 from snowmelt.plan_text import (

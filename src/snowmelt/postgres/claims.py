@@ -19,7 +19,7 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from snowmelt.chunks import Chunk, range_from_json, range_to_json
+from snowmelt.chunking.chunks import Chunk, range_from_json, range_to_json
 from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError
 from snowmelt.model import Claim
 from snowmelt.ports import OpenWork, Settled

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from snowmelt.chunks import range_to_json
+from snowmelt.chunking.chunks import range_to_json
 from snowmelt.errors import CountMismatch
 from snowmelt.model import DEFAULT_CHUNK_ROWS, Column, SourceTable, StoredLoad, TargetTable, Writer
 from snowmelt.plan import TablePlan

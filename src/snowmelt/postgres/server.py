@@ -12,8 +12,8 @@ import psycopg
 from snowmelt.postgres.asked import Asked
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import migrations, query
-from snowmelt.server import ServerSurroundings
-from snowmelt.surroundings import Grant
+from snowmelt.preflight.server import ServerSurroundings
+from snowmelt.preflight.surroundings import Grant
 
 _SERVER: LiteralString = """
     SELECT split_part(current_setting('server_version'), ' ', 1), current_setting('server_encoding'),

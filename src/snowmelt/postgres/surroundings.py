@@ -12,7 +12,7 @@ from snowmelt.model import TargetTable
 from snowmelt.postgres.asked import Asked
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import exists, looking
-from snowmelt.surroundings import (
+from snowmelt.preflight.surroundings import (
     ForeignKey,
     Grant,
     Inheritance,

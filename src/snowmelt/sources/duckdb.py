@@ -16,12 +16,12 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from snowmelt.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
+from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
+from snowmelt.chunking.histogram import Grain, KeyHistogram
+from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import SourceChanged, TableError, TooHeavy, UsageError
-from snowmelt.histogram import Grain, KeyHistogram
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
-from snowmelt.questions import Answer, Question
-from snowmelt.sizing import row_bytes
+from snowmelt.preflight.questions import Answer, Question
 from snowmelt.sources import key_sql
 from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
 from snowmelt.sources.duckdb_measures import measures

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from snowmelt.model import Column
-from snowmelt.questions import INFINITE_MICROSECOND, Measure, Question
+from snowmelt.preflight.questions import INFINITE_MICROSECOND, Measure, Question
 from snowmelt.sources.duckdb_keys import quoted
 
 

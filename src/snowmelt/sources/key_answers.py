@@ -8,9 +8,9 @@ from datetime import date
 from itertools import groupby
 from typing import Any
 
-from snowmelt.bounds import Bound, Timestamp, number
-from snowmelt.chunks import Key, KeyKind
-from snowmelt.histogram import Bucket, KeyHistogram
+from snowmelt.chunking.bounds import Bound, Timestamp, number
+from snowmelt.chunking.chunks import Key, KeyKind
+from snowmelt.chunking.histogram import Bucket, KeyHistogram
 
 Row = Sequence[Any]
 _SPAN, _ROWS, _FIRST_KEY, _PER_KEY = 0, 1, 2, 6

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from snowmelt.bounds import Bound
-from snowmelt.chunks import Key, KeyKind, KeyRange, NullKeys, Range, Span, WholeTable
-from snowmelt.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
+from snowmelt.chunking.bounds import Bound
+from snowmelt.chunking.chunks import Key, KeyKind, KeyRange, NullKeys, Range, Span, WholeTable
+from snowmelt.chunking.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
 
 COMMON_CHARACTERS = 32
 """How many leading characters are looked at for what all keys begin with."""

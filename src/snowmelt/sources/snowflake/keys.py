@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from snowmelt.bounds import Bound, Timestamp
-from snowmelt.chunks import Key, KeyKind
+from snowmelt.chunking.bounds import Bound, Timestamp
+from snowmelt.chunking.chunks import Key, KeyKind
 
 _TIME = "'YYYY-MM-DD\"T\"HH24:MI:SS.FF9'"
 

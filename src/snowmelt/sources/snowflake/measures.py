@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from snowmelt.model import Column
-from snowmelt.questions import Measure, Question
+from snowmelt.preflight.questions import Measure, Question
 from snowmelt.sources.snowflake.keys import literal, quoted
 from snowmelt.sources.snowflake.statements import where
 from snowmelt.types import snowflake_fact, snowflake_type

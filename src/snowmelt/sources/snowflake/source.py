@@ -11,9 +11,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from snowmelt.chunks import Chunk, Key, ResultBatches, Span
+from snowmelt.chunking.chunks import Chunk, Key, ResultBatches, Span
+from snowmelt.chunking.histogram import Grain, KeyHistogram
+from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import ResultGone, RetriableError, SourceChanged, TableError
-from snowmelt.histogram import Grain, KeyHistogram
 from snowmelt.model import (
     Column,
     Reading,
@@ -23,8 +24,7 @@ from snowmelt.model import (
     SourceTable,
     Tag,
 )
-from snowmelt.questions import Answer, Question
-from snowmelt.sizing import row_bytes
+from snowmelt.preflight.questions import Answer, Question
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind

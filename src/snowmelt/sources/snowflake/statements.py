@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from snowmelt.chunks import Key, Range, Span
-from snowmelt.histogram import Grain
+from snowmelt.chunking.chunks import Key, Range, Span
+from snowmelt.chunking.histogram import Grain
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources import key_sql
 from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal, quoted

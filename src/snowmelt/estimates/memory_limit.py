@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from snowmelt.memory import MemoryLimit
+from snowmelt.estimates.memory import MemoryLimit
 
 _MB = 1 << 20
 """Lambda's and the config's MB."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from snowmelt.chunks import Key, KeyKind
+from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.model import ChunkKey, Column, KeyType, Relation
 from snowmelt.types import snowflake_fact
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from snowmelt import fit
 from snowmelt.model import Relation, TargetState, TargetTable
-from snowmelt.questions import HEADER_BYTES, PAGE_BYTES
+from snowmelt.preflight import fit
+from snowmelt.preflight.questions import HEADER_BYTES, PAGE_BYTES
+from snowmelt.preflight.surroundings import TargetSurroundings, UniqueKey
 from snowmelt.refusal import Refusal
-from snowmelt.surroundings import TargetSurroundings, UniqueKey
 
 COLUMNS = 1_600
 """MaxHeapAttributeNumber of PostgreSQL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snowmelt.config.models import Source
-from snowmelt.memory import Cache, Flow
+from snowmelt.estimates.memory import Cache, Flow
 from snowmelt.postgres.encode import PIECE_BYTES, TRAIL_BYTES
 from snowmelt.sources.duckdb import BATCH_BYTES
 from snowmelt.worker import PIECES_AHEAD

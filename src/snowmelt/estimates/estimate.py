@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from snowmelt.chunk_sizes import ChunkSizes, chunk_sizes
-from snowmelt.chunks import QueryOnce
-from snowmelt.credits import WarehouseTime
-from snowmelt.disk import Disk, DiskNeed, table_disk
-from snowmelt.memory import Cache, Flow, Load, Memory, MemoryLimit, cached_bytes, worker_bytes
+from snowmelt.chunking.chunks import QueryOnce
+from snowmelt.chunking.sizing import BYTES_PER_SECOND, row_bytes
+from snowmelt.estimates.chunk_sizes import ChunkSizes, chunk_sizes
+from snowmelt.estimates.credits import WarehouseTime
+from snowmelt.estimates.disk import Disk, DiskNeed, table_disk
+from snowmelt.estimates.memory import (
+    Cache,
+    Flow,
+    Load,
+    Memory,
+    MemoryLimit,
+    cached_bytes,
+    worker_bytes,
+)
+from snowmelt.estimates.ranges import Range
+from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.model import Column
-from snowmelt.ranges import Range
-from snowmelt.sizing import BYTES_PER_SECOND, row_bytes
-from snowmelt.snapshots import snapshot_facts
 from snowmelt.table_plan import TablePlan
 
 SLOW, FAST = BYTES_PER_SECOND, 100_000_000

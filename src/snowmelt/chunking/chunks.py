@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from snowmelt.bounds import Bound, bound_from_json, bound_to_json
+from snowmelt.chunking.bounds import Bound, bound_from_json, bound_to_json
 
 
 class KeyKind(StrEnum):

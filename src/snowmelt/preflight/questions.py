@@ -13,10 +13,10 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from snowmelt import fit
-from snowmelt.fit import Pair
 from snowmelt.model import Column, Relation, TargetState
-from snowmelt.surroundings import UniqueKey
+from snowmelt.preflight import fit
+from snowmelt.preflight.fit import Pair
+from snowmelt.preflight.surroundings import UniqueKey
 from snowmelt.types import Wire
 
 Answer = int | Decimal | None

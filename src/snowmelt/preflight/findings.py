@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from snowmelt.model import Column
-from snowmelt.questions import (
+from snowmelt.preflight.questions import (
     HEADER_BYTES,
     INFINITE_DAY,
     INFINITE_MICROSECOND,

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from snowmelt.bounds import Bound, day_of
-from snowmelt.chunks import Key
+from snowmelt.chunking.bounds import Bound, day_of
+from snowmelt.chunking.chunks import Key
 
 
 @dataclass(frozen=True, slots=True)

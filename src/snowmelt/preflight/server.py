@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from snowmelt.preflight.surroundings import Grant, Problems, lacks
 from snowmelt.refusal import Refusal
-from snowmelt.surroundings import Grant, Problems, lacks
 
 _AS_SENT = frozenset({"UTF8", "SQL_ASCII"})
 """Encodings in which the bytes of a text in UTF-8 stay what they are."""

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from snowmelt.bounds import Bound
-from snowmelt.chunks import (
+from snowmelt.chunking.bounds import Bound
+from snowmelt.chunking.chunks import (
     Chunk,
     Key,
     KeyKind,
@@ -23,7 +23,7 @@ from snowmelt.chunks import (
     ResultBatches,
     Span,
 )
-from snowmelt.histogram import (
+from snowmelt.chunking.histogram import (
     Bucket,
     BytePrefixes,
     Days,

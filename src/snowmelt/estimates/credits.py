@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snowmelt.ranges import Range
+from snowmelt.estimates.ranges import Range
 
 CREDITS_PER_HOUR = {
     "X-Small": 1,

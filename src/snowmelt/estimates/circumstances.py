@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from snowmelt.config import Config
 from snowmelt.database import Database
-from snowmelt.estimate import Circumstances, SourceKind
-from snowmelt.footprint import flow_of
-from snowmelt.limits import memory_limit
-from snowmelt.server import ServerSurroundings
+from snowmelt.estimates.estimate import Circumstances, SourceKind
+from snowmelt.estimates.footprint import flow_of
+from snowmelt.estimates.memory_limit import memory_limit
+from snowmelt.preflight.server import ServerSurroundings
 
 
 def circumstances(

@@ -1,0 +1,1 @@
+"""From a key to chunks: values and pure decisions."""
