@@ -25,10 +25,12 @@ from snowmelt.chunking.chunks import (
     Span,
 )
 from snowmelt.chunking.histogram import (
+    Bucket,
     BytePrefixes,
     Days,
     EqualWidths,
     KeyHistogram,
+    Loaded,
     Prefixes,
 )
 from snowmelt.chunking.strategies import (
@@ -40,8 +42,10 @@ from snowmelt.chunking.strategies import (
     ResultSetStrategy,
     StringRangeStrategy,
     UUIDRangeStrategy,
+    chunks_beside,
     chunks_of,
     heavy_spans,
+    refined,
     strategy_of,
 )
 from tests.unit.key_tables import Beyond, Table, Value, order
@@ -335,3 +339,26 @@ def test_batches_of_a_result_are_grouped_in_order_and_each_once(
     for one, other in pairwise(chunks):
         assert isinstance(other.range, ResultBatches)
         assert (one.planned_rows or 0) + other.range.rows[0] > chunk_rows
+
+
+def test_loaded_days_among_more_heavy_ones_than_are_counted_apart_stay() -> None:
+    """Pieces may reach from one day into the next there: the days are then taken as they were counted first."""
+    key = Key("at", KeyKind.TIMESTAMP)
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in range(3 * SPANS)]
+    buckets = [Bucket(Timestamp.midnight(day, utc=False), 100) for day in days]
+    coarse = KeyHistogram(key, tuple(buckets))
+    spans = heavy_spans(coarse, [key], 10)
+    found = []
+    for span in spans:
+        low = buckets[0].low if isinstance(span, NullKeys) else span.low or buckets[0].low
+        assert isinstance(low, Timestamp)
+        pieces = tuple(Bucket(Timestamp(low.at, n), 1) for n in range(300))
+        found.append(KeyHistogram(key, pieces))
+    histogram = refined(coarse, spans, found)
+    loaded = Loaded(frozenset(days[::2]))
+
+    beside = chunks_beside(histogram, 10, loaded)
+
+    assert histogram.days().days == tuple((day, 100) for day in days)
+    assert sum(chunk.planned_rows or 0 for chunk, done in beside if done) == 100 * len(days[::2])
+    assert sum(chunk.planned_rows or 0 for chunk, _ in beside) == 100 * len(days)

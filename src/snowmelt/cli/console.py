@@ -40,7 +40,7 @@ def configure_logging(verbose: bool, quiet: bool, debug: bool) -> None:
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else level)
     # What a client library logs is said again, in our words, by the error that it ends in.
-    for name in ("snowflake", "botocore", "boto3"):
+    for name in ("snowflake", "botocore", "boto3", "psycopg"):
         client = logging.getLogger(name)
         client.handlers[:] = [handler] if debug else [logging.NullHandler()]
         client.propagate = False
