@@ -26,4 +26,5 @@ def examine(
         if asked:
             answers = source.measure(job.source, asked, relation.snapshot)
             refusals = findings(asked, answers)
-    return Problems(refusals, (*found.notes, *target_limits.notes(relation, situation.target)))
+    # What is worth a line of the surroundings, a plan tells from these themselves.
+    return Problems(refusals, target_limits.notes(relation, situation.target))

@@ -355,7 +355,7 @@ def test_one_query_is_one_scan_and_its_chunks_are_in_the_ledger_without_secrets(
     planned = snowmelt(config, "plan")
     ended = snowmelt(config, "migrate")
 
-    assert "ResultSetStrategy: without chunking_columns one query" in planned.stdout
+    assert "ResultSetStrategy: chunking_columns names none: one query" in planned.stdout
     assert ended.returncode == 0, ended.stderr
     assert _asked_for_rows(standin) == 1
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)

@@ -166,7 +166,8 @@ DATE, TEXT, INT = (
         # What can't be ranged over is passed over.
         (("json", "date"), "text", ("int",), FoundKey((TEXT,), "the watermark text")),
         (("gone",), "bytes", ("int",), FoundKey((INT,), "the primary key int")),
-        ((), "gone", ("int", "json"), None),
+        ((), "gone", ("int", "json"), FoundKey((INT,), "the primary key int")),
+        ((), "gone", ("json", "int"), None),
     ],
 )
 def test_clustering_key_before_watermark_before_primary_key(

@@ -75,10 +75,6 @@ _LEDGER: LiteralString = """
 def look_at_server(session: Session) -> ServerSurroundings:
     """Version, limits, sizes and the rights on the ledger, in one transaction. Changes nothing."""
     with session.transaction() as connection:
-        client_encoding = connection.info.parameter_status("client_encoding") or "unknown"
-        connection.execute(
-            "SET LOCAL client_encoding = 'UTF8'"
-        )  # in SQL_ASCII answers would be bytes
         asked = Asked(connection)
         version, encoding, role, database, read_only = asked.one(_SERVER)
         most, connections = asked.told("how many connections are open", _CONNECTIONS) or (
@@ -91,7 +87,6 @@ def look_at_server(session: Session) -> ServerSurroundings:
     return ServerSurroundings(
         version=version,
         encoding=encoding,
-        client_encoding=client_encoding,
         role=role,
         database=database,
         read_only=read_only,

@@ -17,8 +17,6 @@ class ServerSurroundings:
 
     version: str
     encoding: str
-    client_encoding: str
-    """What the server takes the bytes of texts for; they are sent in UTF-8."""
     role: str
     database: str
     read_only: bool
@@ -55,14 +53,6 @@ def server_problems(server: ServerSurroundings, connections: int | None = None) 
             Refusal(
                 "the server takes no writes: it is a standby, or default_transaction_read_only is on",
                 "connect to the primary, or set default_transaction_read_only to off for the role",
-            )
-        )
-    if server.client_encoding != "UTF8":
-        refusals.append(
-            Refusal(
-                f"texts are sent in UTF-8, and the connection's client_encoding is {server.client_encoding}: "
-                "other characters would be stored",
-                "put client_encoding=utf8 into the DSN of the postgres block",
             )
         )
     notes = [f"PostgreSQL {server.version}"]

@@ -100,13 +100,16 @@ class DuckDBSource:
     def _text_bytes(
         self, cursor: duckdb.DuckDBPyConnection, columns: Sequence[Column], relation: str
     ) -> dict[str, float]:
-        """The mean bytes of values of text and binary, by some rows; inside of DuckDB, where they may be large."""
+        """The mean bytes of texts and binaries, NULL counted as none, by some rows: inside of DuckDB, since they may
+        be large."""
         sizes = {"VARCHAR": "strlen", "BLOB": "octet_length"}
         texts = [column for column in columns if column.source_type in sizes]
         if not texts:
             return {}
         names = ", ".join(quoted(column.name) for column in texts)
-        means = ", ".join(f"avg({sizes[one.source_type]}({quoted(one.name)}))" for one in texts)
+        means = ", ".join(
+            f"sum({sizes[one.source_type]}({quoted(one.name)})) / count(*)" for one in texts
+        )
         query = f"SELECT {means} FROM (SELECT {names} FROM {relation} LIMIT {SAMPLE_ROWS})"
         ((*found,),) = cursor.execute(query).fetchall()
         return {one.name: float(mean or 0) for one, mean in zip(texts, found, strict=True)}
