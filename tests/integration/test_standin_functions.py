@@ -66,7 +66,6 @@ def limited(value: Decimal | None) -> Decimal | None:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-
 def written(digits: int, *ends: str) -> st.SearchStrategy[str]:
     """Numbers of so many digits before and after the point, and what looks like them."""
     some = st.text("0123456789", max_size=digits)

@@ -139,9 +139,7 @@ def check_beside(
             # Or a day whole, which was counted together with one that is loaded.
             a_day = loaded and len({day_of(value) for value in values}) == 1
             assert (
-                a_day
-                or len(in_order(values)) == 1
-                or any(bound(value) is None for value in values)
+                a_day or len(in_order(values)) == 1 or any(bound(value) is None for value in values)
             )
         for (value,) in rows if done else ():
             assert loaded.nulls if value is None else day_of(value) in loaded.days

@@ -100,8 +100,8 @@ class DuckDBSource:
     def _text_bytes(
         self, cursor: duckdb.DuckDBPyConnection, columns: Sequence[Column], relation: str
     ) -> dict[str, float]:
-        """The mean bytes of texts and binaries, NULL counted as none, by some rows: inside of DuckDB, since they may
-        be large."""
+        """The mean bytes of texts and binaries by some rows, NULL counted as none; inside of DuckDB, since they
+        may be large."""
         sizes = {"VARCHAR": "strlen", "BLOB": "octet_length"}
         texts = [column for column in columns if column.source_type in sizes]
         if not texts:
