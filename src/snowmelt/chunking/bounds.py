@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 
 _ISO = re.compile(r"([^.+Z]*)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?")
 
@@ -49,10 +50,11 @@ class Timestamp:
 
     def __str__(self) -> str:
         """ISO 8601, with as many digits as it has; an instant ends with +00:00."""
-        text = self.at.replace(tzinfo=None).isoformat()
+        at = self.at.replace(tzinfo=None) if self.is_instant else self.at
         if self.nanosecond:
-            text = self.at.replace(tzinfo=None).isoformat(timespec="microseconds")
-            text += f"{self.nanosecond:03}"
+            text = f"{at.isoformat(timespec='microseconds')}{self.nanosecond:03}"
+        else:
+            text = at.isoformat()
         return f"{text}+00:00" if self.is_instant else text
 
 
@@ -74,11 +76,17 @@ def number(text: str) -> int | Decimal:
     return Decimal(text) if "." in text else int(text)
 
 
+@lru_cache(maxsize=16)
+def _shown(timestamp: Timestamp) -> str:
+    """One chunk ends where the next begins: half of the texts of 100,000 chunks need not be made again."""
+    return str(timestamp)
+
+
 def bound_to_json(bound: Bound) -> list[str]:
     """A type and a text. Raises TypeError for what is no bound."""
     match bound:
         case Timestamp():
-            return ["instant" if bound.is_instant else "timestamp", str(bound)]
+            return ["instant" if bound.is_instant else "timestamp", _shown(bound)]
         case date() if not isinstance(bound, datetime):
             return ["date", bound.isoformat()]
         case int() if not isinstance(bound, bool):
