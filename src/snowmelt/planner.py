@@ -35,14 +35,7 @@ def plan_table(
     `values` has one query measure whether all values fit the target. Raises TableError when the source can't be
     described; what snowmelt would not do is in `refusals`.
     """
-    truncation = decide(
-        TargetFacts(
-            resuming=situation.resumes is not None,
-            has_status=bool(situation.writers) or situation.resumes is not None,
-            has_rows=situation.target.has_rows,
-            configured=job.truncate_onstart,
-        )
-    )
+    truncation = _truncation(job, situation)
     if situation.resumes is not None:
         return _resumed(job, situation, situation.resumes, truncation)
     relation = source.describe(job.source)
@@ -78,6 +71,17 @@ def plan_table(
         chunk_rows=chunking.size.rows,
         row_bytes=width(relation),
         surroundings=situation.surroundings,
+    )
+
+
+def _truncation(job: TableJob, situation: Situation) -> Truncation:
+    return decide(
+        TargetFacts(
+            resuming=situation.resumes is not None,
+            has_status=bool(situation.writers) or situation.resumes is not None,
+            has_rows=situation.target.has_rows,
+            configured=job.truncate_onstart,
+        )
     )
 
 

@@ -7,7 +7,7 @@ each step of it keeps the order of the values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from snowmelt.chunking.bounds import Bound
@@ -151,46 +151,57 @@ def fine(
     )
     where = " AND ".join(f"(\n{text}\n)" for text in (*conditions, _any_of(dialect, spans)))
     listed = ", ".join(names)
-    counts: list[str] = []
-    pieces: list[str] = []
-    shown: list[str] = []
-    heavy_so_far = ""
-    for place, (key, name) in enumerate(zip(keys, names, strict=True)):
-        outer = ", ".join(['"span"', *names[:place]])
-        counts.append(f'SUM("n") OVER (PARTITION BY {outer}, {name}) AS "n{place}"')
-        counts.append(
-            f'SUM("n") OVER (PARTITION BY {outer} ORDER BY {name} NULLS LAST '
-            f'RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS "upto{place}"'
-        )
-        before, heavy = f'"upto{place}" - "n{place}"', f'"n{place}" > {rows}'
-        facts = (f"{before} - MOD({before}, {rows})", f"{name} IS NULL", heavy)
-        for label, fact in zip(("piece", "null", "heavy"), facts, strict=True):
-            guarded = f"CASE WHEN {heavy_so_far} THEN {fact} END" if heavy_so_far else fact
-            pieces.append(f'{guarded} AS "{label}{place}"')
-        heavy_so_far = f"{heavy_so_far} AND {heavy}" if heavy_so_far else heavy
-        low = dialect.shown(f"MIN({name})", key.kind)
-        high = f"MAX({name})" if key.kind.is_text else "NULL"
-        shown += [f'"piece{place}"', f'"heavy{place}"', f'"null{place}"']
-        shown += [low, high, f"MIN({name}) = MAX({name})"]
     groups = ", ".join(
-        ['"span"']
-        + [
-            f'"{label}{place}"'
-            for place in range(len(keys))
-            for label in ("piece", "null", "heavy")
-        ]
+        ['"span"', *(f'"{label}{n}"' for n in range(len(keys)) for label in _LABELS)]
     )
     return (
         f'WITH "snowmelt keys" AS (SELECT {columns} FROM {relation} WHERE {where}), '
         f'"snowmelt counts" AS (SELECT {listed}, {_span_of(dialect, spans)} AS "span", '
         f'COUNT(*) AS "n" FROM "snowmelt keys" GROUP BY {listed}, "span"), '
-        f'"snowmelt sums" AS (SELECT "span", {listed}, "n", {", ".join(counts)} '
+        f'"snowmelt sums" AS (SELECT "span", {listed}, "n", {", ".join(_sums(names))} '
         'FROM "snowmelt counts"), '
-        f'"snowmelt pieces" AS (SELECT "span", {listed}, "n", {", ".join(pieces)} '
+        f'"snowmelt pieces" AS (SELECT "span", {listed}, "n", {", ".join(_pieces(names, rows))} '
         'FROM "snowmelt sums") '
-        f'SELECT "span", SUM("n"), {", ".join(shown)} FROM "snowmelt pieces" '
+        f'SELECT "span", SUM("n"), {", ".join(_shown(dialect, keys, names))} FROM "snowmelt pieces" '
         f"GROUP BY {groups} ORDER BY {groups}"
     )
+
+
+_LABELS = ("piece", "null", "heavy")
+
+
+def _sums(names: Sequence[str]) -> Iterator[str]:
+    """For each key: the rows of its value, and those up to it, within one value of each key before."""
+    for place, name in enumerate(names):
+        outer = ", ".join(['"span"', *names[:place]])
+        yield f'SUM("n") OVER (PARTITION BY {outer}, {name}) AS "n{place}"'
+        yield (
+            f'SUM("n") OVER (PARTITION BY {outer} ORDER BY {name} NULLS LAST '
+            f'RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS "upto{place}"'
+        )
+
+
+def _pieces(names: Sequence[str], rows: int) -> Iterator[str]:
+    """For each key: which piece its value is in, whether it is NULL, whether it is heavy. A further key counts
+    only within heavy values of those before."""
+    heavy_so_far = ""
+    for place, name in enumerate(names):
+        before, heavy = f'"upto{place}" - "n{place}"', f'"n{place}" > {rows}'
+        # MOD is exact, where a quotient would be rounded to some digits.
+        facts = (f"{before} - MOD({before}, {rows})", f"{name} IS NULL", heavy)
+        for label, fact in zip(_LABELS, facts, strict=True):
+            guarded = f"CASE WHEN {heavy_so_far} THEN {fact} END" if heavy_so_far else fact
+            yield f'{guarded} AS "{label}{place}"'
+        heavy_so_far = f"{heavy_so_far} AND {heavy}" if heavy_so_far else heavy
+
+
+def _shown(dialect: Dialect, keys: Sequence[Key], names: Sequence[str]) -> Iterator[str]:
+    """For each key what `key_answers` reads of a piece."""
+    for place, (key, name) in enumerate(zip(keys, names, strict=True)):
+        yield from (f'"piece{place}"', f'"heavy{place}"', f'"null{place}"')
+        yield dialect.shown(f"MIN({name})", key.kind)
+        yield f"MAX({name})" if key.kind.is_text else "NULL"
+        yield f"MIN({name}) = MAX({name})"
 
 
 def _any_of(dialect: Dialect, spans: Sequence[Span]) -> str:
