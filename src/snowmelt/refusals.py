@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
+from snowmelt.formats import utc
 from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal
 from snowmelt.ports import QuerySource, Source
@@ -117,7 +117,7 @@ def rows_refusals(situation: Situation) -> tuple[Refusal, ...]:
     if newest is not None and unfinished:
         return (
             Refusal(
-                f"run {newest.run_id}, last active {_utc(newest.active_at)}, "
+                f"run {newest.run_id}, last active {utc(newest.active_at)}, "
                 "has not finished writing this table",
                 f"resume it with --resume-run-id {newest.run_id} (or a higher --resume-max-age), "
                 f"or end it for good with: snowmelt abort {newest.run_id}",
@@ -178,10 +178,6 @@ def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
             )
         ]
     return []
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -107,7 +107,7 @@ def test_two_chunks_resized_at_once_get_different_numbers(desk: Desk) -> None:
             start.wait()
             low = numbers_of(claim.chunk.range)[0]
             claims.resize(claim, chunks_of(*range(low, low + SIZE + 1)), WHY)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 - handed to the test
             errors.append(error)
 
     threads = [threading.Thread(target=resize, args=one) for one in both]

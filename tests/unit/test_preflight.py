@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from snowmelt.formats import size
 from snowmelt.model import Column, Relation, TargetColumn, TargetState, TargetTable
 from snowmelt.preflight.questions import Measure, questions
-from snowmelt.preflight.server import ServerSurroundings, server_problems, size
+from snowmelt.preflight.server import ServerSurroundings, server_problems
 from snowmelt.preflight.surroundings import (
     APPEND,
     ForeignKey,

@@ -51,8 +51,9 @@ def kind_of(column: Column) -> KeyKind | None:
     if not (pa.types.is_string(type) or pa.types.is_large_string(type)):
         return None
     fact = snowflake_fact(column.source_type)
-    is_text = not (fact.json or fact.text) or column.source_type.upper() in {"VARCHAR", ""}
-    return KeyKind.TEXT if is_text and column.source_type.upper() != "JSON" else None
+    # What only arrives as text, such as JSON, is ordered otherwise at its source, or not at all.
+    arrives_as_text = bool(column.source_type) and (fact.json or fact.text)
+    return None if arrives_as_text else KeyKind.TEXT
 
 
 def key_of(chosen: ChunkKey, relation: Relation) -> Key | KeyProblem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from snowmelt.formats import size
 from snowmelt.preflight.surroundings import Grant, Problems, lacks
 from snowmelt.refusal import Refusal
 
@@ -78,15 +79,3 @@ def server_problems(server: ServerSurroundings, connections: int | None = None) 
         notes.append(f"{size(server.free_bytes)} are free on the server's disk")
     notes += [f"not known: {one}" for one in server.unknown]
     return Problems(tuple(refusals), tuple(notes))
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them.
-
-    >>> size(1_500_000_000)
-    '1.5 GB'
-    """
-    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
-        if count >= 10**power:
-            return f"{count / 10**power:,.1f} {unit}"
-    return f"{count:,} bytes"
