@@ -102,12 +102,15 @@ class Line(Session):
         super().__init__(server)
         self.fate = Fate.ANSWERED
         self.freezes = False
+        self.barrier: threading.Barrier | None = None
         self.frozen = threading.Event()
         self.thawed = threading.Event()
         self._stuck = stuck
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[psycopg.Connection]:
+        if durable and self.barrier is not None:
+            self.barrier.wait()
         with super().transaction(durable=durable) as connection:
             yield connection
             if durable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.integration.protocol_line import Fate
+from tests.integration.protocol_line import Call, Fate
 from tests.integration.protocol_parts import Stage, Worker
 from tests.integration.protocol_storm import Storm
 
@@ -63,11 +63,15 @@ def wakes_with_a_lost_claim(storm: Storm) -> None:
 
 
 def claims_side_by_side(storm: Storm) -> None:
-    for _ in range(10):
-        storm.together(storm.workers)
-        storm.check()
-        for worker in storm.workers:
-            storm.give_up(worker)
+    first, _, second = storm.workers
+    storm.freeze(first)
+    claim = Call(lambda: storm.claim(second))
+    claim.wait(
+        0.1
+    )  # without the lock on the row it waits for the first one's commit, and claims the same
+    storm.thaw(first.process)
+    claim.result()
+    storm.check()
 
 
 def take_overs_side_by_side(storm: Storm) -> None:
@@ -77,13 +81,10 @@ def take_overs_side_by_side(storm: Storm) -> None:
     storm.processes.append(storm.start_process())
     second = storm.start_worker(storm.processes[-1])
     storm.workers.append(second)
-    for _ in range(10):
-        storm.claim(stale)
-        storm.expire(stale, known_to=first)
-        storm.together([first, second])
-        storm.check()
-        for worker in storm.workers:
-            storm.give_up(worker)
+    storm.claim(stale)
+    storm.expire(stale, known_to=first)
+    storm.claim_at_once([first, second])
+    storm.check()
 
 
 def crash_after_claim(storm: Storm) -> None:
@@ -214,3 +215,14 @@ def told_of_a_finish_after_the_abort(storm: Storm) -> None:
     storm.abort()
     storm.check()
     storm.thaw(storm.workers[2].process)
+
+
+def claimed_when_the_abort_came(storm: Storm) -> None:
+    """The claims were on their way: that a worker finds its own lost is no broken promise."""
+    first, _, second = storm.workers
+    storm.freeze(first)
+    storm.freeze(second)
+    storm.abort()
+    for worker in (first, second):
+        storm.thaw(worker.process)
+        steps(storm, worker, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -134,6 +135,7 @@ class Storm(World):
         if worker.stage is not Stage.IDLE or process.frozen is not None:
             return
         worker.line.freezes = True
+        worker.shaken = False
         if finishing:
             table_id = self.table.table_id
             process.frozen = Call(lambda: PostgresLoads(worker.line).finish(table_id))
@@ -161,7 +163,18 @@ class Storm(World):
         if isinstance(result, bool):
             self.note_finish(result)
         else:
+            shaken = worker.shaken  # while it was frozen
             self.claimed(worker, result)
+            worker.shaken |= shaken
+
+    def claim_at_once(self, workers: Sequence[Worker]) -> None:
+        """Each asks for a chunk, and none writes to the ledger before all have read the same."""
+        barrier = threading.Barrier(len(workers), timeout=Limit.seconds)
+        for worker in workers:
+            worker.line.barrier = barrier
+        self.together(workers)
+        for worker in workers:
+            worker.line.barrier = None
 
     def deliver(self) -> None:
         """What was stuck on its way arrives."""

@@ -18,11 +18,12 @@ from snowmelt.postgres import claims, load
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.migrations import migrate_ledger
 from tests.integration import protocol_faults as faults
+from tests.integration import protocol_stories as stories
 from tests.integration.protocol import World
 from tests.integration.protocol_faults import FAULTS, Fault, Plant
 from tests.integration.protocol_line import Limit, Violation
 from tests.integration.protocol_machine import DATABASE, Protocol
-from tests.integration.protocol_stories import Story, told_of_a_finish_after_the_abort
+from tests.integration.protocol_stories import Story
 from tests.integration.protocol_storm import Storm
 
 # With these an asynchronous commit stays in the server's memory until a synchronous one follows it.
@@ -98,7 +99,10 @@ def test_an_immediate_stop_loses_asynchronous_commits(server: LocalPostgres) -> 
 
 
 STORIES = {fault.story: fault.unique for fault in FAULTS}
-STORIES |= {told_of_a_finish_after_the_abort: True}
+STORIES |= {
+    stories.told_of_a_finish_after_the_abort: True,
+    stories.claimed_when_the_abort_came: False,
+}
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
