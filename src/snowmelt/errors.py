@@ -6,8 +6,10 @@
     │   └── UnknownName            a source, table or run that nobody knows
     ├── Refused                    snowmelt will not do this; nothing was changed
     ├── RetriableError             try again, through a new claim
+    │   ├── Blocked                as often as it takes: it is no failed attempt
     │   ├── ConnectionLost         and open a new connection first
     │   ├── ResultGone             once the table's query has run again
+    │   ├── NeedsStaging           through a staging table
     │   └── TooHeavy               in smaller chunks, if the chunk can be split
     ├── ClaimLost                  somebody else owns the chunk now: forget it
     └── FatalError                 trying again would end the same way
@@ -127,6 +129,10 @@ class RetriableError(SnowmeltError):
     """Passes with time: a deadlock, a full connection table, a server that restarts."""
 
 
+class Blocked(RetriableError):
+    """Somebody else holds what the chunk needs: to wait is right, and is no failed attempt."""
+
+
 class ConnectionLost(RetriableError):
     """The connection is gone; what it was doing may or may not have happened."""
 
@@ -139,6 +145,10 @@ class ResultGone(RetriableError):
 
 class TooHeavy(RetriableError):
     """A chunk asked for more time or memory than there is: smaller chunks ask for less."""
+
+
+class NeedsStaging(RetriableError):
+    """Rows of the chunk are there already: only through a staging table can they be skipped."""
 
 
 class ClaimLost(SnowmeltError):

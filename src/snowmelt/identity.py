@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from snowmelt.config import Config
-from snowmelt.model import Identity, Snapshot, TableJob
+from snowmelt.model import Identity, Mode, Snapshot, TableJob
 
 _TABLE_VERSION = "v1"
 """Raised when the same table is hashed in another way; older hashes then count as another table."""
@@ -58,7 +58,7 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
         "source_watermark": job.source_watermark,
         "target_watermark": job.target_watermark,
         "truncate_onstart": job.truncate_onstart,
-        "insert_only": job.insert_only,
+        "mode": None if job.mode is Mode.APPEND else job.mode.value,
     }
     return {name: _without_defaults(fact) for name, fact in facts.items() if fact}
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 import pyarrow as pa
 
+from snowmelt.chunking.bounds import Bound
 from snowmelt.chunking.chunks import Chunk
-from snowmelt.errors import RunError
+from snowmelt.chunking.window import Window
 
 DEFAULT_CHUNK_ROWS = 100_000
 """Of tables that release 0.2.0 planned, which stored none."""
@@ -45,6 +46,17 @@ class Snapshot(StrEnum):
     NONE = "none"
 
 
+class Mode(StrEnum):
+    """What becomes of a row whose key the target has; the values of `mode`, but for `truncate`."""
+
+    APPEND = "append"
+    """Nobody looks: rows go in by COPY."""
+    INSERT_ONLY = "insert_only"
+    """It is skipped and counted."""
+    UPSERT = "upsert"
+    """The newer of the two stays, by the watermark where there is one."""
+
+
 class Extraction(StrEnum):
     """How a table's rows leave the source; the values of `extraction`."""
 
@@ -66,6 +78,8 @@ class SourceTable:
     filter: str | None = None
     warehouse: str | None = None
     snapshot: Snapshot = Snapshot.TIME_TRAVEL
+    window: Window | None = None
+    """Of its rows those that an incremental load reads; all where it is None."""
 
     def __str__(self) -> str:
         return ".".join(part for part in (self.database, self.schema, self.name) if part)
@@ -157,12 +171,21 @@ class TableJob:
     uniqueness_columns: tuple[str, ...] = ()
     source_watermark: str | None = None
     target_watermark: str | None = None
+    mode: Mode = Mode.APPEND
     truncate_onstart: bool = False
-    insert_only: bool = False
+    allow_truncate: bool = False
+    """Rows that no completed run of ours recorded may be truncated as well."""
+    overlap_seconds: int | None = None
+    """How far an incremental load reads back behind the mark; None leaves it to the watermark's kind."""
     disable_index: bool = False
 
     def __str__(self) -> str:
         return f"{self.source_name}: {self.source} → {self.target}"
+
+    @property
+    def incremental(self) -> bool:
+        """Whether only rows behind the mark are read: not where the target is emptied first."""
+        return self.source_watermark is not None and not self.truncate_onstart
 
 
 @dataclass(slots=True)
@@ -249,6 +272,12 @@ class StoredLoad:
     completed_chunks: int
     completed_rows: int
     completed: bool
+    mode: Mode = Mode.APPEND
+    window: Window | None = None
+    began_empty: bool = True
+    """Whether the target had no row when the load began: then all its rows are of this load."""
+    unique_is_primary: bool = False
+    """Whether the key that a created table has from the start is its primary key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +289,27 @@ class Writer:
     ending: str
     active_at: datetime
     completed: bool
+    target_rows: int | None = None
+    """All rows of the target when it was completed; None where that is not known to be all of them."""
+    written_rows: int = 0
+    """What it has committed so far."""
+    created_by: str = ""
+    workers: tuple[str, ...] = ()
+    """Its live processes, each as host and process id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a source table is in a target table: every row up to `value` of the watermark is there."""
+
+    column: str
+    value: Bound
+    set_at: datetime
+    set_by: str
+    run_id: UUID | None = None
+    """The run that advanced it; None where it was adopted."""
+    filter: str | None = None
+    """The `source_filter` that the rows had to pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,88 +352,3 @@ class Outcome:
     rows_written: int
     bytes: int
     seconds: float
-
-
-class State(StrEnum):
-    """Of chunks, tables and runs, in the words the running system's ledger uses."""
-
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class TableStatus:
-    """One table of a run as the ledger of one target database has it; `table_id` counts in that database."""
-
-    database: str
-    table_id: int
-    source_name: str
-    source: str
-    target: str
-    state: State
-    chunks: int
-    completed_chunks: int
-    in_progress_chunks: int
-    failed_chunks: int
-    retries: int
-    planned_rows: int | None
-    """None where nothing holds the source's rows still."""
-    rows: int
-    bytes: int
-    floored: int = 0
-    """Values whose digits below the microsecond were dropped."""
-    resized: int = 0
-    """Chunks that proved too heavy, with smaller ones in their places; `chunks` leaves them out."""
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """A run as the ledger of one target database has it."""
-
-    run_id: UUID
-    state: State
-    source_names: tuple[str, ...]
-    started_at: datetime
-    active_at: datetime
-    completed_at: datetime | None
-    database: str
-    tables: tuple[TableStatus, ...] = ()
-    live_workers: int = 0
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a run ended. Folded from the ledgers, not from what workers remember."""
-
-    run_id: UUID
-    state: State
-    tables: tuple[TableStatus, ...]
-    seconds: float
-    resumed: bool
-    errors: tuple[str, ...] = field(default=())
-
-    @property
-    def rows(self) -> int:
-        return sum(table.rows for table in self.tables)
-
-    def raise_for_failures(self) -> None:
-        """Raise RunError with every table's error, if the run failed. A partial run is no failure."""
-        if self.state is State.FAILED:
-            raise RunError(
-                "\n".join(self.errors) or "the run failed",
-                remedy=f"mend the cause, then run again: run {self.run_id} resumes",
-            )
-
-    @property
-    def exit_code(self) -> int:
-        """0 done, 1 failed, 3 partial."""
-        return {State.COMPLETED: 0, State.PARTIAL: 3}.get(self.state, 1)

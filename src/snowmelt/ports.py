@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from snowmelt.chunking.bounds import Bound
 from snowmelt.chunking.chunks import Chunk, Key, Span
 from snowmelt.chunking.histogram import DayHistogram, Grain, KeyHistogram, Loaded
 from snowmelt.model import (
@@ -22,9 +23,7 @@ from snowmelt.model import (
     Reading,
     Relation,
     ResultSet,
-    RunStatus,
     SourceTable,
-    State,
     StoredLoad,
     Tag,
     TargetState,
@@ -32,7 +31,18 @@ from snowmelt.model import (
     Writer,
 )
 from snowmelt.preflight.questions import Answer, Question
+from snowmelt.status import RunStatus, State
 from snowmelt.table_plan import TablePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """How far a table reaches: the greatest value of a key, None without any, and how many rows there are,
+    of which `nulls` have no value."""
+
+    value: Bound | None
+    rows: int
+    nulls: int
 
 
 class Source(Protocol):
@@ -50,6 +60,10 @@ class Source(Protocol):
         self, table: SourceTable, questions: Sequence[Question], snapshot: Mapping[str, object]
     ) -> tuple[Answer, ...]:
         """The answers to the questions, of the rows that pass the table's filter, by one query."""
+        ...
+
+    def latest(self, table: SourceTable, key: Key, snapshot: Mapping[str, object]) -> Latest:
+        """The greatest value of a key among the rows that pass the filter and the window, by one query."""
         ...
 
     def histogram(
@@ -148,8 +162,15 @@ class Target(Protocol):
         """What stands in the target table now."""
         ...
 
-    def create(self, table: TargetTable, columns: Sequence[Column]) -> None:
-        """Create the table if it is not there."""
+    def create(
+        self,
+        table: TargetTable,
+        columns: Sequence[Column],
+        unique: Sequence[str] = (),
+        *,
+        primary: bool = False,
+    ) -> None:
+        """Create the table if it is not there, with a unique key if rows are to be found by one."""
         ...
 
     def load(self, claim: Claim, table: LoadTable) -> AbstractContextManager[Load]:
@@ -199,6 +220,10 @@ class Claims(Protocol):
 
     def resize(self, claim: Claim, chunks: Sequence[Chunk], reason: str) -> None:
         """Retire a chunk for smaller ones that are exactly its rows, all or nothing. Raises ClaimLost."""
+        ...
+
+    def stage(self, claim: Claim) -> bool:
+        """Send all chunks of the claim's table through staging from now on; False if they do so already."""
         ...
 
     def drop(self, claim: Claim) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snowmelt.model import StoredLoad, TargetState, Writer
+from snowmelt.model import Mark, StoredLoad, TargetState, Writer
 from snowmelt.preflight.surroundings import TargetSurroundings
 
 
@@ -24,3 +24,15 @@ class Situation:
     """What stands around the target; None where nobody looked."""
     deadline_seconds: float | None = None
     """How long the process that carries the plan out may run."""
+    mark: Mark | None = None
+    """How far the source table is in the target, by the last load that was completed."""
+    ours: bool | None = False
+    """Whether the target has as many rows as a load of ours left; None where they could not be counted."""
+    target_rows: int | None = None
+    """As they were counted for that."""
+    allowed: str | None = None
+    """What lets rows of unknown origin be truncated."""
+    restarts: bool = False
+    """Whether the table's load in this run is forgotten and planned anew."""
+    restarted_rows: int = 0
+    """Rows that it has committed, if it was not completed."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snowmelt.chunking.chunks import Chunk
-from snowmelt.model import Relation, StoredLoad, TableJob, TargetState
+from snowmelt.model import Mark, Mode, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal
-from snowmelt.truncation import Truncation
+from snowmelt.truncation import Action, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class TablePlan:
     """None where nothing holds the rows still, so that a count says nothing."""
     truncation: Truncation
     create: bool = False
+    mark: Mark | None = None
+    """How far the source table was in the target when the window of an incremental load was planned."""
     resumes: StoredLoad | None = None
     notes: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -40,6 +42,28 @@ class TablePlan:
     """What a row weighs on the way to the target, about."""
     surroundings: TargetSurroundings | None = None
     """What stands around the target; None where nobody looked."""
+
+    @property
+    def began_empty(self) -> bool:
+        """Whether the target has no row when the load begins: then all its rows are of this load."""
+        return self.truncation.action is Action.TRUNCATE or self.target.has_rows is False
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """Of a table that is created, to be added at its finish."""
+        at_the_end = self.create and not self.unique_is_primary
+        return self.relation.primary_key if at_the_end else ()
+
+    @property
+    def unique_is_primary(self) -> bool:
+        """Whether the key that the table has from the start is its primary key."""
+        return bool(self.unique) and set(self.unique) == set(self.relation.primary_key)
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """A key that a table which is created has from the start: by it rows that are there are found."""
+        merges = self.job.mode is not Mode.APPEND
+        return self.job.uniqueness_columns if self.create and merges else ()
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from snowmelt.config import Config, load_config
 from snowmelt.identity import identity, table_facts, table_hash
-from snowmelt.model import ChunkKey, KeyType, SourceTable, TableJob, TargetTable
+from snowmelt.model import ChunkKey, KeyType, Mode, SourceTable, TableJob, TargetTable
 
 JOB = TableJob(
     source_name="analytics",
@@ -188,7 +188,7 @@ def test_table_hash_is_versioned_and_of_what_differs_from_the_defaults() -> None
         {"source_watermark": "Visit Updated Timestamp"},
         {"target_watermark": "Visit Updated Timestamp"},
         {"truncate_onstart": True},
-        {"insert_only": True},
+        {"mode": Mode.INSERT_ONLY},
     ],
 )
 def test_table_hash_knows(change: dict[str, Any]) -> None:

@@ -76,7 +76,17 @@ WHERE run_id = %(run_id)s
 SELECT l.table_id, l.run_id, coalesce(r.ending, 'running') AS ending,
        greatest(r.active_at, (SELECT max(heartbeat_at) FROM migration_status.worker WHERE run_id = r.run_id))
            AS active_at,
-       coalesce(l.completed_at IS NOT NULL, false) AS completed
+       coalesce(l.completed_at IS NOT NULL, false) AS completed, r.created_by,
+       -- A ledger of an older release, which only `migrate` upgrades, does not have it, and gets what its migration sets.
+       CASE WHEN to_jsonb(l) ? 'target_rows' THEN (to_jsonb(l) ->> 'target_rows')::bigint
+            WHEN l.completed_at IS NOT NULL AND l.taken_over = '{}'
+            THEN (SELECT coalesce(sum(rows_written), 0)::bigint FROM migration_status.chunk c
+                  WHERE c.table_id = l.table_id) END AS target_rows,
+       (SELECT coalesce(sum(rows_written), 0)::bigint FROM migration_status.chunk c WHERE c.table_id = l.table_id)
+           AS written_rows,
+       ARRAY(SELECT w.host || ':' || w.pid FROM migration_status.worker w
+             WHERE w.run_id = r.run_id AND w.ended_at IS NULL AND w.heartbeat_at > clock_timestamp() - w.lease
+             ORDER BY w.started_at) AS workers
 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
 WHERE l.target_schema = %(schema)s AND l.target_table = %(table)s
 ORDER BY l.table_id DESC
@@ -143,6 +153,13 @@ SELECT EXISTS (
     SELECT 1 FROM migration_status.chunk
     WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
       AND completed_at IS NULL AND failed_at IS NULL)
+
+-- name: is_staged
+SELECT staged_at IS NOT NULL FROM migration_status.load WHERE table_id = %(table_id)s
+
+-- name: stage_load
+UPDATE migration_status.load SET staged_at = clock_timestamp()
+WHERE table_id = %(table_id)s AND staged_at IS NULL
 
 -- name: complete_chunk
 UPDATE migration_status.chunk
@@ -235,13 +252,52 @@ FROM migration_status.load WHERE table_id = %(table_id)s FOR UPDATE
 -- name: recount
 SELECT count(*) FILTER (WHERE completed_at IS NULL AND retired_at IS NULL) AS open_chunks,
        count(*) FILTER (WHERE failed_at IS NOT NULL) AS failed_chunks,
-       coalesce(sum(rows_read), 0)::bigint AS rows_read
+       coalesce(sum(rows_read), 0)::bigint AS rows_read,
+       coalesce(sum(rows_written), 0)::bigint AS rows_written
 FROM migration_status.chunk WHERE table_id = %(table_id)s
 
 -- name: complete_load
 UPDATE migration_status.load l SET completed_at = clock_timestamp(), failed_at = NULL, error_message = NULL
 WHERE table_id = %(table_id)s
   AND NOT EXISTS (SELECT 1 FROM migration_status.run r WHERE r.run_id = l.run_id AND r.ending = 'aborted')
+
+-- name: note_rows
+UPDATE migration_status.load SET target_rows = %(rows)s WHERE table_id = %(table_id)s
+
+-- name: note_truncation
+UPDATE migration_status.load
+SET truncation = truncation || jsonb_build_object(
+        'rows_removed', %(rows)s::bigint, 'by', %(by)s::text, 'role', current_user, 'at', clock_timestamp())
+WHERE run_id = %(run_id)s AND target_schema = %(schema)s AND target_table = %(table)s
+
+-- name: mark
+SELECT watermark, value, source_filter, run_id, set_at, set_by
+FROM migration_status.high_water_mark
+WHERE connection = %(connection)s AND source_database = %(source_database)s AND source_schema = %(source_schema)s
+  AND source_table = %(source_table)s AND target_schema = %(target_schema)s AND target_table = %(target_table)s
+
+-- name: adopt_mark
+INSERT INTO migration_status.high_water_mark (
+    connection, source_database, source_schema, source_table, target_schema, target_table,
+    watermark, value, source_filter)
+VALUES (
+    %(connection)s, %(source_database)s, %(source_schema)s, %(source_table)s, %(target_schema)s, %(target_table)s,
+    %(watermark)s, %(value)s, %(source_filter)s)
+ON CONFLICT DO NOTHING
+
+-- name: advance_mark
+INSERT INTO migration_status.high_water_mark (
+    connection, source_database, source_schema, source_table, target_schema, target_table,
+    watermark, value, source_filter, run_id)
+SELECT %(connection)s, source_database, source_schema, source_table, target_schema, target_table,
+       %(watermark)s, %(value)s, %(source_filter)s, run_id
+FROM migration_status.load WHERE table_id = %(table_id)s
+ON CONFLICT (target_schema, target_table, connection, source_database, source_schema, source_table) DO UPDATE
+SET watermark = excluded.watermark, value = excluded.value, source_filter = excluded.source_filter,
+    run_id = excluded.run_id, set_at = excluded.set_at, set_by = excluded.set_by
+
+-- name: forget_marks
+DELETE FROM migration_status.high_water_mark WHERE target_schema = %(schema)s AND target_table = %(table)s
 
 -- name: fail_load
 UPDATE migration_status.load SET failed_at = clock_timestamp(), error_message = %(error)s
@@ -297,7 +353,10 @@ VALUES (%(worker_id)s, %(run_id)s, %(host)s, %(pid)s,
 ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = clock_timestamp(), ended_at = NULL
 
 -- name: heartbeat
-UPDATE migration_status.worker SET heartbeat_at = clock_timestamp(), claims = %(claims)s
+-- A worker that was marked as ended because nothing was heard of it is back.
+UPDATE migration_status.worker
+SET heartbeat_at = clock_timestamp(), claims = %(claims)s,
+    ended_at = CASE WHEN ended_at IS DISTINCT FROM heartbeat_at + lease THEN ended_at END
 WHERE worker_id = %(worker_id)s
 RETURNING EXISTS (SELECT 1 FROM migration_status.run r WHERE r.run_id = worker.run_id AND r.ending = 'aborted')
 
@@ -324,6 +383,7 @@ SELECT table_id, source_name, concat_ws('.', nullif(source_database, ''), nullif
        -- A ledger of an older release, which only `migrate` upgrades, does not have these.
        coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored,
        coalesce((to_jsonb(s) ->> 'resized_chunks')::bigint, 0) AS resized,
+       coalesce((to_jsonb(s) ->> 'rows_skipped')::bigint, 0) AS skipped,
        started_at, completed_at, error_message
 FROM migration_status.migration_table_status s
 WHERE run_id = %(run_id)s

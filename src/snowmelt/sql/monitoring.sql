@@ -1,0 +1,119 @@
+-- Questions to the ledger, for people and dashboards. Each statement runs as it is, in psql too; its limits stand in
+-- `params` at its top. They ask the views that carry the running system's names, and answer of its runs as well.
+
+-- name: progress
+-- How far are the runs that are running, table by table, and when will each be done?
+SELECT p.run_id, p.source_name, p.target_schema || '.' || p.target_table AS target, p.status,
+       p.completed_chunks, p.total_chunks, p.percent_completed, p.total_rows_copied,
+       round(p.total_rows_copied / nullif(extract(epoch FROM clock_timestamp() - p.started_at), 0)) AS rows_per_second,
+       CASE WHEN p.completed_chunks > 0 AND p.status = 'in_progress'
+            THEN p.started_at + (clock_timestamp() - p.started_at) * p.total_chunks / p.completed_chunks
+       END AS expected_end
+FROM migration_status.v_active_migrations a
+JOIN migration_status.v_table_progress p USING (run_id)
+ORDER BY a.started_at, p.table_id
+
+-- name: stuck_chunks
+-- Which chunks have been in progress for long, by which worker, and is it alive?
+WITH params AS (SELECT interval '30 minutes' AS longest)
+SELECT c.run_id, c.target_schema || '.' || c.target_table AS target, c.chunk_id, c.started_at,
+       clock_timestamp() - c.started_at AS running_for, c.retry_count,
+       w.host || ':' || w.pid AS worker,
+       coalesce(w.ended_at IS NULL AND w.heartbeat_at > clock_timestamp() - w.lease, false) AS worker_is_alive
+FROM params, migration_status.migration_chunk_status c
+LEFT JOIN migration_status.worker w USING (worker_id)
+WHERE c.status = 'in_progress' AND c.started_at < clock_timestamp() - params.longest
+ORDER BY c.started_at
+
+-- name: failed_chunks
+-- Which chunks failed, and why?
+SELECT run_id, source_name, source_table, target_schema || '.' || target_table AS target, chunk_id, chunk_range,
+       retry_count, started_at, error_message
+FROM migration_status.migration_chunk_status
+WHERE status = 'failed'
+ORDER BY started_at DESC NULLS LAST, run_id, chunk_id
+
+-- name: failed_tables
+-- Which tables failed, how far had they come, and why?
+SELECT run_id, source_name, source_table, target_schema || '.' || target_table AS target, completed_chunks,
+       total_chunks, failed_chunks, total_rows_copied, started_at, error_message
+FROM migration_status.migration_table_status
+WHERE status = 'failed'
+ORDER BY started_at DESC NULLS LAST
+
+-- name: retried_chunks
+-- Which chunks needed more than one attempt?
+SELECT run_id, target_schema || '.' || target_table AS target, chunk_id, status, retry_count, started_at,
+       completed_at, error_message
+FROM migration_status.migration_chunk_status
+WHERE retry_count > 0
+ORDER BY retry_count DESC, started_at DESC NULLS LAST
+LIMIT 100
+
+-- name: slowest_chunks
+-- Which chunks took longest, and how many rows a second did they make?
+SELECT run_id, target_schema || '.' || target_table AS target, chunk_id, rows_copied,
+       completed_at - started_at AS took,
+       round(rows_copied / nullif(extract(epoch FROM completed_at - started_at), 0)) AS rows_per_second
+FROM migration_status.migration_chunk_status
+WHERE status = 'completed'
+ORDER BY took DESC NULLS LAST
+LIMIT 100
+
+-- name: throughput
+-- How fast was each run, from its first chunk to its last?
+SELECT r.run_id, r.status, r.started_at, r.completed_at, r.completed_tables, r.failed_tables, r.total_rows_copied,
+       c.last_at - c.first_at AS took,
+       round(r.total_rows_copied / nullif(extract(epoch FROM c.last_at - c.first_at), 0)) AS rows_per_second,
+       round(c.bytes / 1e6 / nullif(extract(epoch FROM c.last_at - c.first_at), 0), 1) AS megabytes_per_second
+FROM migration_status.migration_runs r
+LEFT JOIN (
+    SELECT run_id, min(started_at) AS first_at, max(completed_at) AS last_at, sum(bytes) AS bytes
+    FROM migration_status.migration_chunk_status GROUP BY run_id) c USING (run_id)
+ORDER BY r.started_at DESC
+
+-- name: throughput_by_hour
+-- How many rows and chunks were committed in each hour?
+SELECT run_id, date_trunc('hour', completed_at) AS hour, count(*) AS chunks, sum(rows_copied)::bigint AS rows,
+       round(sum(rows_copied) / 3600) AS rows_per_second
+FROM migration_status.migration_chunk_status
+WHERE status = 'completed'
+GROUP BY run_id, hour
+ORDER BY hour DESC, run_id
+
+-- name: comparison
+-- How does each load of a table compare with the one before?
+SELECT run_id, target, started_at, status, rows, took, rows_per_second,
+       rows - lag(rows) OVER before AS more_rows,
+       round(100.0 * rows_per_second / nullif(lag(rows_per_second) OVER before, 0) - 100, 1) AS faster_percent
+FROM (
+    SELECT run_id, target_schema || '.' || target_table AS target, started_at, status, total_rows_copied AS rows,
+           completed_at - started_at AS took,
+           round(total_rows_copied / nullif(extract(epoch FROM completed_at - started_at), 0)) AS rows_per_second
+    FROM migration_status.migration_table_status) t
+WINDOW before AS (PARTITION BY target ORDER BY started_at)
+ORDER BY target, started_at DESC NULLS LAST
+
+-- name: skipped_rows
+-- Where were rows skipped, chunks cut again, or digits below the microsecond dropped?
+SELECT run_id, target_schema || '.' || target_table AS target, total_rows_copied, rows_skipped, resized_chunks,
+       values_floored
+FROM migration_status.migration_table_status
+WHERE rows_skipped > 0 OR resized_chunks > 0 OR values_floored > 0
+ORDER BY started_at DESC NULLS LAST
+
+-- name: truncations
+-- Which targets were emptied, of how many rows, when, by whom, and why was that allowed?
+SELECT run_id, target_schema || '.' || target_table AS target, (truncation ->> 'rows_removed')::bigint AS rows_removed,
+       (truncation ->> 'at')::timestamptz AS at, truncation ->> 'by' AS by, truncation ->> 'role' AS role,
+       truncation ->> 'reason' AS reason, truncation ->> 'allowed_by' AS allowed_by
+FROM migration_status.load
+WHERE truncation ? 'rows_removed'
+ORDER BY at DESC
+
+-- name: marks
+-- How far is each incremental table, and since when?
+SELECT source_table, target_schema || '.' || target_table AS target, watermark, value ->> 1 AS mark, set_at,
+       clock_timestamp() - set_at AS age, set_by, run_id IS NULL AS adopted
+FROM migration_status.high_water_mark
+ORDER BY set_at
