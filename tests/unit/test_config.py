@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from snowmelt.config import Config, json_schema, load_config
 from snowmelt.errors import UnknownName, UsageError
-from snowmelt.model import ChunkKey, KeyType, SourceTable, TableJob, TargetTable
+from snowmelt.model import ChunkKey, KeyType, Mode, SourceTable, TableJob, TargetTable
 
 RUNNING = Path(__file__).parents[1] / "data" / "running_system.json"
 ENVIRON = {
@@ -116,14 +116,25 @@ def test_running_system_resolves_its_largest_table() -> None:
         source_watermark="Visit Updated Timestamp",
         target_watermark="Visit Updated Timestamp",
         truncate_onstart=True,
-        insert_only=True,
+        mode=Mode.INSERT_ONLY,
         disable_index=True,
     )
 
 
+def test_running_system_tables_come_to_these_modes() -> None:
+    jobs = load_config(RUNNING, environ=ENVIRON).jobs()
+    assert [(job.target.name, job.mode, job.truncate_onstart, job.incremental) for job in jobs] == [
+        ("factvisitsprofilebase", Mode.INSERT_ONLY, True, False),
+        ("factvisitcallperformance", Mode.UPSERT, False, True),
+        ("DIM_PAYER", Mode.APPEND, False, False),
+        ("dimoffice", Mode.APPEND, False, False),
+        ("conflictvisitmaps", Mode.INSERT_ONLY, False, False),
+    ]
+
+
 def test_running_system_null_falls_through_to_the_next_level() -> None:
     maps = load_config(RUNNING, environ=ENVIRON).jobs()[-1]
-    assert maps.insert_only
+    assert maps.mode is Mode.INSERT_ONLY
     assert maps.parallel_threads == 6
     assert maps.batch_size == 25_000
     assert maps.target == TargetTable("conflict_management", "public", "conflictvisitmaps")
@@ -168,7 +179,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("parallel_threads", "parallel_threads", (7, 8, 9)),
         ("batch_size", "batch_size", (70, 80, 90)),
         ("max_retry_attempts", "max_retry_attempts", (7, 0, 9)),
-        ("insert_only_mode", "insert_only", (False, True, False)),
+        ("overlap_seconds", "overlap_seconds", (0, 60, 9)),
     ],
 )
 @pytest.mark.parametrize("levels", [(1, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
@@ -213,6 +224,27 @@ def test_truncate_onstart_of_a_source(tmp_path: Path, source: object, table: obj
     assert job(tmp_path, truncate_onstart=source, tables=tables).truncate_onstart
     tables = [{"source": "T", "truncate_onstart": False}]
     assert not job(tmp_path, truncate_onstart=source, tables=tables).truncate_onstart
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "allowed"),
+    [
+        (None, None, False),
+        (True, None, True),
+        (True, False, False),
+        (False, True, True),
+    ],
+)
+def test_allow_truncate_of_the_nearer_level(
+    tmp_path: Path, source: object, table: object, allowed: bool
+) -> None:
+    tables = [{"source": "T", "allow_truncate": table}]
+    assert job(tmp_path, allow_truncate=source, tables=tables).allow_truncate is allowed
+
+
+def test_retention_days(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL).retention_days is None
+    assert load(tmp_path, changed(retention_days="${DAYS}"), DAYS="90").retention_days == 90
 
 
 @pytest.mark.parametrize(
@@ -352,7 +384,7 @@ def test_variables_for_numbers_and_booleans(tmp_path: Path) -> None:
     tables = [{"source": "A", "enabled": "${OFF}"}, {"source": "B", "batch_size": "${N}"}]
     document = changed(source={"tables": tables}, parallel_threads="${N}", insert_only_mode="${ON}")
     (only,) = load(tmp_path, document, N="8", ON="true", OFF="false").jobs()
-    assert (only.batch_size, only.parallel_threads, only.insert_only) == (8, 8, True)
+    assert (only.batch_size, only.parallel_threads, only.mode) == (8, 8, Mode.INSERT_ONLY)
 
 
 def test_environment_over_env_beside_config_over_env_here(
@@ -595,6 +627,17 @@ def test_schema_takes_what_loads() -> None:
         (changed(snapshot="none", extraction="one_query"), True),
         (changed(snapshot="${SNAPSHOT}"), True),
         (changed(snapshot="sometimes"), False),
+        (changed(mode="upsert", overlap_seconds=0, retention_days=1), True),
+        (changed(mode="${MODE}"), True),
+        (changed(mode="merge"), False),
+        (changed(overlap_seconds=-1), False),
+        (changed(retention_days=0), False),
+        (changed(retention_days=None), True),
+        (changed(allow_truncate=True), False),
+        (changed(source={"mode": "truncate", "allow_truncate": True, "overlap_seconds": 1}), True),
+        (changed(source={"retention_days": 1}), False),
+        (changed(source={"tables": [{"source": "T", "mode": "${MODE}"}]}), True),
+        (changed(source={"tables": [{"source": "T", "allow_truncate": "maybe"}]}), False),
         (changed(source={"snapshot": "clone", "extraction": "auto", "warehouse": "W"}), True),
         (changed(source={"tables": [{"source": "T", "extraction": "two_queries"}]}), False),
         (snowflake(block={"clone_schema": "S", "statement_timeout_seconds": 1}), True),

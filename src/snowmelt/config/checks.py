@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from snowmelt.config.document import Document, Finding, Place, spell
 from snowmelt.config.login import login_findings
+from snowmelt.config.mode_checks import idle_overlaps, mode_findings
 from snowmelt.config.models import RETIRED, Source, Table
 from snowmelt.config.outline import Outline, SourceOutline, mapping_at
 from snowmelt.config.settings import nearest
@@ -23,6 +24,7 @@ def cross_findings(outline: Outline, earlier: tuple[Finding, ...]) -> tuple[Find
         *(() if broken & _DATABASE_PLACES else _missing_databases(outline)),
         *_patterns_as_targets(outline),
         *_shared_targets(outline),
+        *mode_findings(outline),
     )
     return tuple(finding for finding in found if finding.place not in broken)
 
@@ -165,7 +167,7 @@ def warnings_of(document: Document, outline: Outline) -> tuple[str, ...]:
         for key, instead in RETIRED.items()
         if mapping_at(outline.root, place).get(key) is not None
     ]
-    problems = document.problems([*retired, *idle])
+    problems = document.problems([*retired, *idle, *idle_overlaps(outline)])
     return tuple(f"{p.place} (line {p.line}): {p.what}; {p.remedy}" for p in problems)
 
 

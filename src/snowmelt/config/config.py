@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from snowmelt.config.checks import unknown_name
 from snowmelt.config.models import ConfigFile, Source, Table
+from snowmelt.config.modes import TopLevel, emptied_first, written_by
 from snowmelt.errors import UsageError
 from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
@@ -79,6 +80,7 @@ class Config(ConfigFile):
         types = table.chunking_column_types or (None,) * len(table.chunking_columns)
         keys = zip(table.chunking_columns, types, strict=True)
         batch_size = _first(table.batch_size, source.batch_size, self.batch_size)
+        levels = (table, source, TopLevel(self.mode, self.insert_only_mode))
         return TableJob(
             source_name=source.source_name,
             source=self._source_table(source, table),
@@ -97,10 +99,12 @@ class Config(ConfigFile):
             ),
             uniqueness_columns=table.uniqueness_columns,
             source_watermark=table.source_watermark,
-            target_watermark=table.target_watermark,
-            truncate_onstart=_first(table.truncate_onstart, None, source.truncate_onstart),
-            insert_only=_first(
-                table.insert_only_mode, source.insert_only_mode, self.insert_only_mode
+            target_watermark=table.target_watermark or table.source_watermark,
+            mode=written_by(levels, unique=bool(table.uniqueness_columns)),
+            truncate_onstart=emptied_first(levels),
+            allow_truncate=_first(table.allow_truncate, source.allow_truncate, False),
+            overlap_seconds=_first(
+                table.overlap_seconds, source.overlap_seconds, self.overlap_seconds
             ),
             disable_index=table.disable_index,
             extraction=_first(table.extraction, source.extraction, self.extraction),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from snowmelt.config.dsn import read_dsn
+from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.settings import (
     BatchSize,
     Commit,
@@ -41,7 +42,18 @@ _BATCH_SIZE = (
     "takes and the number of threads."
 )
 _RETRIES = "How often a chunk is tried again."
-_INSERT_ONLY = "Insert rows, update none."
+_INSERT_ONLY = "Insert rows, and skip those whose key is there; `mode: insert_only` says the same."
+_MODE = (
+    "What becomes of rows whose key is there: append does not look, insert_only skips them, upsert keeps "
+    "the newer; truncate empties the target first, then appends."
+)
+_ALLOW_TRUNCATE = (
+    "Empty the target also of rows that no completed run recorded, where it is to be emptied."
+)
+_OVERLAP = (
+    "Seconds before the mark that an incremental load reads again, for rows that came late; 3600 for times "
+    "with insert_only and upsert if left out, else 0."
+)
 _SNAPSHOT = (
     "How all queries of a table see one state of it: by Time Travel, from a clone in "
     "snowflake.clone_schema, or not at all (none)."
@@ -210,14 +222,20 @@ class Table(FileModel):
         default=(), description="Columns that identify a row."
     )
     source_watermark: Text | None = Field(
-        default=None, description="Source column that says when a row changed."
+        default=None,
+        description="Source column that says when a row changed; only what is new by it is read, unless the "
+        "target is emptied first.",
     )
     target_watermark: Text | None = Field(
-        default=None, description="Target column that the source's watermark is compared with."
+        default=None,
+        description="Target column whose greatest value `snowmelt adopt` begins at; source_watermark if left out.",
     )
+    mode: LoadMode | None = Field(default=None, description=_MODE)
     truncate_onstart: bool | None = Field(
-        default=None, description="Empty the target before a fresh load."
+        default=None, description="Empty the target before a fresh load, whatever the mode is."
     )
+    allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
+    overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
     disable_index: bool = Field(
         default=_JOB["disable_index"],
@@ -267,10 +285,13 @@ class Source(FileModel):
     parallel_threads: FromOne | None = Field(default=None, description=_THREADS)
     batch_size: BatchSize | None = Field(default=None, description=_BATCH_SIZE)
     max_retry_attempts: FromZero | None = Field(default=None, description=_RETRIES)
+    mode: LoadMode | None = Field(default=None, description=_MODE)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
-    truncate_onstart: bool = Field(
-        default=_JOB["truncate_onstart"], description="Empty the targets before a fresh load."
+    truncate_onstart: bool | None = Field(
+        default=None, description="Empty the targets before a fresh load, whatever the mode is."
     )
+    allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
+    overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
     sort_columns: SortColumns = None
     batch_size_copy_mode: BatchSizeCopyMode = None
     tables: tuple[Table, ...] = Field(description="The tables to move.")
@@ -289,7 +310,14 @@ class ConfigFile(FileModel):
     parallel_threads: FromOne = Field(default=_JOB["parallel_threads"], description=_THREADS)
     batch_size: BatchSize = Field(default="auto", description=_BATCH_SIZE)
     max_retry_attempts: FromZero = Field(default=_JOB["max_retry_attempts"], description=_RETRIES)
-    insert_only_mode: bool = Field(default=_JOB["insert_only"], description=_INSERT_ONLY)
+    mode: LoadMode | None = Field(default=None, description=_MODE)
+    insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
+    overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
+    retention_days: FromOne | None = Field(
+        default=None,
+        description="Days after their end that runs stay in the ledger; `snowmelt cleanup` removes older "
+        "ones. Without it they stay.",
+    )
     snapshot: Snapshot = Field(default=_JOB["snapshot"], description=_SNAPSHOT)
     extraction: Extraction = Field(default=_JOB["extraction"], description=_EXTRACTION)
     lambda_memory: Memory | None = Field(

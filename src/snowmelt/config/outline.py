@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from snowmelt.config.document import Place
-from snowmelt.config.models import FileModel, Postgres, Source, Table
+from snowmelt.config.models import ConfigFile, FileModel, Postgres, Source, Table
 
 M = TypeVar("M", bound=FileModel)
 
@@ -48,9 +48,13 @@ class SourceOutline:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The sources of a file as far as they can be read; `postgres` is None where it can't."""
+    """The sources of a file as far as they can be read; `postgres` is None where it can't.
+
+    `top` has the keys of the top level that are right, and no sources.
+    """
 
     root: Mapping[str, object]
+    top: ConfigFile
     sources: tuple[SourceOutline, ...]
     postgres: Postgres | None
 
@@ -61,7 +65,8 @@ class Outline:
         items = enumerate(sources) if isinstance(sources, list) else ()
         read = (_source(raw, ("sources", index), names) for index, raw in items)
         postgres = _salvage(Postgres, root.get("postgres"), {})
-        return cls(root, tuple(source for source in read if source), postgres)
+        found = tuple(source for source in read if source)
+        return cls(root, _top(root), found, postgres)
 
     @property
     def running(self) -> tuple[SourceOutline, ...]:
@@ -95,6 +100,12 @@ class Outline:
 
     def _running_tables(self, source: SourceOutline) -> list[Mapping[str, object]]:
         return [mapping_at(self.root, outline.place) for outline in source.enabled_tables]
+
+
+def _top(root: Mapping[str, object]) -> ConfigFile:
+    blocks = {"postgres": Postgres(), "sources": ()}
+    top = _salvage(ConfigFile, {**root, **blocks, "snowflake": None}, blocks)
+    return top or ConfigFile.model_validate(blocks)
 
 
 def _source(raw: object, place: Place, names: Sequence[str]) -> SourceOutline | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from snowmelt.config.environment import VARIABLE
+from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.models import ConfigFile
 from snowmelt.model import Extraction, KeyType, Snapshot
 
 _NULL = {"type": "null"}
 _VARIABLE = {"type": "string", "pattern": VARIABLE}
-_CHOICES = {f"#/$defs/{kind.__name__}" for kind in (KeyType, Snapshot, Extraction)}
+_CHOICES = {f"#/$defs/{kind.__name__}" for kind in (KeyType, LoadMode, Snapshot, Extraction)}
 """References that stand for one of a few texts."""
 
 
