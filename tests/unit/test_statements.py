@@ -27,6 +27,7 @@ from snowmelt.chunking.chunks import (
     WholeTable,
 )
 from snowmelt.chunking.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
+from snowmelt.chunking.window import Window
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal
@@ -204,6 +205,43 @@ def test_histograms_by_the_values_of_keys(
     assert len(tree.expressions) == 2 + 6 * len(several)
     assert {name, *(key.column for key in several)} <= identifiers(tree)
     assert ("a" in identifiers(tree)) or filter is None
+
+
+WINDOWED = (KeyKind.DATE, KeyKind.TIMESTAMP, KeyKind.INSTANT, KeyKind.NUMBER)
+
+
+@given(
+    name=names,
+    column=names,
+    kind=st.sampled_from(WINDOWED),
+    moment=moments,
+    filter=FILTERS,
+    closed=st.booleans(),
+    nulls=st.booleans(),
+    data=st.data(),
+)
+def test_the_rows_of_a_window(
+    name: str,
+    column: str,
+    kind: KeyKind,
+    moment: datetime,
+    filter: str | None,
+    closed: bool,
+    nulls: bool,
+    data: st.DataObject,
+) -> None:
+    key = Key(column, kind)
+    low, high = (data.draw(st.none() | BOUNDS[kind]) for _ in range(2))
+    within = statements.narrowed(filter, Window(key, low, high, closed, nulls))
+    table, at = statements.relation(name), statements.at(moment)
+    tree = parsed(statements.newest(table, at, key, within))
+
+    assert isinstance(tree, exp.Select)
+    assert len(tree.expressions) == 3
+    assert {name, column} <= identifiers(tree)
+    assert ("a" in identifiers(tree)) or filter is None
+    narrowed = not (low is None and high is None and nulls)
+    assert bool(tree.find(exp.Where)) is (narrowed or filter is not None)
 
 
 @given(place=st.tuples(names, names, names), clone=st.tuples(names, names, names), moment=moments)

@@ -21,12 +21,13 @@ from snowmelt.chunking.histogram import Grain, KeyHistogram
 from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import SourceChanged, TableError, TooHeavy, UsageError
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
+from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
 from snowmelt.sources import key_sql
 from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
 from snowmelt.sources.duckdb_measures import measures
 from snowmelt.sources.duckdb_stability import require_fixed_filter, require_fixed_view
-from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
+from snowmelt.sources.key_answers import coarse_histogram, fine_histograms, latest_of
 
 KEYS = DuckDBKeys()
 BATCH_BYTES = 4 << 20
@@ -116,7 +117,7 @@ class DuckDBSource:
 
     def _counted(self, cursor: duckdb.DuckDBPyConnection, table: SourceTable) -> int | None:
         """The rows of the table, where DuckDB need not read them to know."""
-        if table.filter is not None or _reader(table.name) == "read_csv":
+        if _narrowed(table) is not None or _reader(table.name) == "read_csv":
             return None
         query = f"SELECT count(*) FROM {self._relation(table)}"
         ((rows,),) = cursor.execute(query).fetchall()
@@ -128,9 +129,17 @@ class DuckDBSource:
         """The answers to the questions, of the rows that pass the filter, by one query."""
         self._check_snapshot(table, snapshot)
         with self._failing(table) as cursor:
-            statement = measures(self._relation(table), questions, table.filter)
+            statement = measures(self._relation(table), questions, _narrowed(table))
             (answers,) = _rows(cursor, statement)
         return answers
+
+    def latest(self, table: SourceTable, key: Key, snapshot: Mapping[str, object]) -> Latest:
+        """The greatest value of a key among the rows that pass filter and window, by one query."""
+        self._check_snapshot(table, snapshot)
+        with self._failing(table) as cursor:
+            statement = key_sql.newest(KEYS, self._relation(table), f" {_where(table)}", key)
+            (row,) = _rows(cursor, statement)
+        return latest_of(key, row, str(table))
 
     def histogram(
         self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
@@ -152,7 +161,8 @@ class DuckDBSource:
     ) -> tuple[KeyHistogram, ...]:
         """A histogram for each span by the keys' own values, by one aggregated query."""
         self._check_snapshot(table, snapshot)
-        conditions = [table.filter] if table.filter is not None else []
+        narrowed = _narrowed(table)
+        conditions = [narrowed] if narrowed is not None else []
         with self._failing(table) as cursor:
             relation = self._relation(table)
             statement = key_sql.fine(KEYS, relation, conditions, keys, spans, rows)
@@ -254,10 +264,15 @@ def _reader(name: str) -> str | None:
     return _READERS.get(Path(name).suffix.lower())
 
 
+def _narrowed(table: SourceTable) -> str | None:
+    return key_sql.narrowed(KEYS, table.filter, table.window)
+
+
 def _where(table: SourceTable, predicate: str | None = None) -> str:
     conditions = [predicate] if predicate else []
-    if table.filter is not None:
-        conditions.append(f"(\n{table.filter}\n)")
+    narrowed = _narrowed(table)
+    if narrowed is not None:
+        conditions.append(f"(\n{narrowed}\n)")
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from snowmelt.chunking.bounds import Bound, Timestamp, number
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.chunking.histogram import Bucket, KeyHistogram
+from snowmelt.errors import TableError
+from snowmelt.ports import Latest
 
 Row = Sequence[Any]
 _SPAN, _ROWS, _FIRST_KEY, _PER_KEY = 0, 1, 2, 6
@@ -36,6 +38,20 @@ def bound_of(value: object, kind: KeyKind) -> Bound | None:
         case KeyKind.NUMBER | KeyKind.TEXT_NUMBER:
             return number(text)
     return text
+
+
+def latest_of(key: Key, row: Row, table: str) -> Latest:
+    """Of the row that `key_sql.newest` asks for. Raises TableError for a greatest value that no bound holds."""
+    shown, rows, valued = row
+    value = bound_of(shown, key.kind)
+    if value is None and valued:
+        raise TableError(
+            "the greatest value is outside of the years 1 to 9999, and no mark can be set at it",
+            table=table,
+            column=f'"{key.column}"',
+            remedy="filter such rows out with source_filter",
+        )
+    return Latest(value, int(rows), int(rows) - int(valued))
 
 
 def coarse_histogram(key: Key, rows: Iterable[Row]) -> KeyHistogram:

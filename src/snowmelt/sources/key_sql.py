@@ -13,6 +13,7 @@ from typing import Protocol
 from snowmelt.chunking.bounds import Bound
 from snowmelt.chunking.chunks import Key, KeyKind, KeyRange, NullKeys, Range, Span, WholeTable
 from snowmelt.chunking.histogram import BytePrefixes, Days, EqualWidths, Grain, Prefixes
+from snowmelt.chunking.window import Window
 
 COMMON_CHARACTERS = 32
 """How many leading characters are looked at for what all keys begin with."""
@@ -67,6 +68,37 @@ def condition(dialect: Dialect, range: Range) -> str | None:
             raise ValueError(f"no rows of a table: {range!r}")
     outer = condition(dialect, within) if within is not None else None
     return " AND ".join([outer, *parts] if outer else parts)
+
+
+def narrowed(dialect: Dialect, filter: str | None, window: Window | None) -> str | None:
+    """What rows of a table must pass to be read: its filter, and the window of an incremental load."""
+    within = None if window is None else window_condition(dialect, window)
+    given = [text for text in (filter, within) if text is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+    # A comment at a filter's end ends with its line.
+    return " AND ".join(f"(\n{text}\n)" for text in given)
+
+
+def window_condition(dialect: Dialect, window: Window) -> str | None:
+    """The rows of a window, on the raw column; None for all rows."""
+    column = dialect.key(window.key)
+    parts = []
+    if window.low is not None:
+        parts.append(f"{column} >= {dialect.literal(window.low)}")
+    if window.high is not None:
+        parts.append(f"{column} {'<=' if window.closed else '<'} {dialect.literal(window.high)}")
+    if not parts:
+        return None if window.nulls else f"{column} IS NOT NULL"
+    inside = " AND ".join(parts)
+    return f"({inside}) OR {column} IS NULL" if window.nulls else inside
+
+
+def newest(dialect: Dialect, relation: str, where: str, key: Key) -> str:
+    """One row of (greatest value, rows, rows that have a value)."""
+    shown = dialect.shown('MAX("k")', key.kind)
+    keys = f'SELECT {dialect.key(key)} AS "k" FROM {relation}{where}'
+    return f'SELECT {shown}, COUNT(*), COUNT("k") FROM ({keys}) AS "snowmelt keys"'
 
 
 def coarse(dialect: Dialect, relation: str, where: str, key: Key, grain: Grain) -> str:

@@ -58,10 +58,24 @@ HISTORY_GONE = Meaning(
 RESULT_GONE = Meaning(ResultGone)
 CANCELLED = Meaning(RetriableError)
 """By somebody: another attempt may be left alone."""
+QUEUED = Meaning(
+    RetriableError,
+    remedy="raise STATEMENT_QUEUED_TIMEOUT_IN_SECONDS of the warehouse, give it more clusters, or name another",
+)
+"""The query never ran: smaller chunks would wait as long."""
+NOT_READY = Meaning(RetriableError)
+"""A warehouse that is suspended or resumes just now."""
+FAULT = Meaning(RetriableError)
+"""Snowflake's own: the same query often runs the next time."""
 TIMED_OUT = Meaning(
     TooHeavy,
     remedy="raise statement_timeout_seconds of the snowflake block, or STATEMENT_TIMEOUT_IN_SECONDS of the "
     "warehouse",
+)
+OUT_OF_MEMORY = Meaning(TooHeavy, remedy="use a larger warehouse")
+QUOTA = Meaning(
+    RunError,
+    remedy="raise the quota of the resource monitor or name another warehouse, then run again: it resumes",
 )
 NO_WAREHOUSE = Meaning(
     RunError, remedy="name a warehouse that the role may use in the snowflake block"
@@ -87,11 +101,13 @@ _BY_NUMBER = {
         (SESSION_OVER, (390103, 390104, 390111, 390112, 390114, 390115, 250002)),
         (HISTORY_GONE, (707,)),
         (RESULT_GONE, (709, 710)),
+        (FAULT, (603,)),
         (CANCELLED, (604,)),
         (TIMED_OUT, (630,)),
         (NO_WAREHOUSE, (606,)),
         (NO_SUCH_OBJECT, (2003,)),
         (DENIED, (3001, 90105, 90106)),
+        (QUOTA, (90073,)),
         (MISREAD, (904, 1003, 2002, 2043)),
         (OTHER_FORMATS, (100035, 100040)),
     )
@@ -99,6 +115,14 @@ _BY_NUMBER = {
 }
 
 
+_BY_SQLSTATE = {"57014": CANCELLED, "57P03": NOT_READY}
+"""Of numbers that are not known here: the class says that it passes."""
+_BY_TEXT = (
+    # Queries that wait too long for a warehouse, and those that run too long, may come under one number.
+    ((604, 630), re.compile(r"\bqueued?\b", re.IGNORECASE), QUEUED),
+    # A worker of the warehouse that was ended for its memory is told of as "Disappeared worker(s)".
+    ((603,), re.compile(r"\b300005\b|out of memory", re.IGNORECASE), OUT_OF_MEMORY),
+)
 NETWORK_ERRORS = (sf.Error, requests.exceptions.RequestException, HTTPError, OSError)
 """What a call of the connector may raise: its own errors, and those of the libraries below, as they are, when its
 tries of a download are over."""
@@ -120,10 +144,15 @@ def translate(error: Exception) -> SnowmeltError:
 
 def _meaning(error: sf.Error) -> Meaning:
     number = error.errno or -1
+    for numbers, words, meaning in _BY_TEXT:
+        if number in numbers and words.search(_text(error)):
+            return meaning
     if number in _BY_NUMBER:
         return _BY_NUMBER[number]
     if number == NOT_CONNECTED and not isinstance(error, sf.OperationalError):
         return LOGIN_REFUSED
+    if 0 < number < 250_000 and error.sqlstate in _BY_SQLSTATE:
+        return _BY_SQLSTATE[error.sqlstate]
     return UNREACHABLE if _passes(error, number) else Meaning(TableError)
 
 

@@ -24,8 +24,9 @@ from snowmelt.model import (
     SourceTable,
     Tag,
 )
+from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
-from snowmelt.sources.key_answers import coarse_histogram, fine_histograms
+from snowmelt.sources.key_answers import coarse_histogram, fine_histograms, latest_of
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
 from snowmelt.sources.snowflake.columns import clustering_columns, fitted, notes, plain
@@ -100,8 +101,16 @@ class SnowflakeSource:
         """The answers to the questions, of the rows that pass the filter, by one query."""
         stored = TableSnapshot.from_json(snapshot)
         name, moment = self._standing(table, stored)
-        (answers,) = self._rows(measures(name, moment, questions, stored.filter), table)
+        (answers,) = self._rows(measures(name, moment, questions, _narrowed(table, stored)), table)
         return answers
+
+    def latest(self, table: SourceTable, key: Key, snapshot: Mapping[str, object]) -> Latest:
+        """The greatest value of a key among the rows that pass filter and window, by one query."""
+        stored = TableSnapshot.from_json(snapshot)
+        name, moment = self._standing(table, stored)
+        statement = statements.newest(name, moment, key, _narrowed(table, stored))
+        (row,) = self._rows(statement, table)
+        return latest_of(key, row, str(table))
 
     def histogram(
         self, table: SourceTable, key: Key, snapshot: Mapping[str, object], grain: Grain
@@ -109,7 +118,7 @@ class SnowflakeSource:
         """Rows by ranges of the key, by one aggregated query."""
         stored = TableSnapshot.from_json(snapshot)
         name, moment = self._standing(table, stored)
-        statement = statements.key_histogram(name, moment, key, grain, stored.filter)
+        statement = statements.key_histogram(name, moment, key, grain, _narrowed(table, stored))
         return coarse_histogram(key, self._rows(statement, table))
 
     def refine(
@@ -123,7 +132,9 @@ class SnowflakeSource:
         """A histogram for each span by the keys' own values, by one aggregated query."""
         stored = TableSnapshot.from_json(snapshot)
         name, moment = self._standing(table, stored)
-        statement = statements.finer_histograms(name, moment, keys, spans, rows, stored.filter)
+        statement = statements.finer_histograms(
+            name, moment, keys, spans, rows, _narrowed(table, stored)
+        )
         return fine_histograms(keys, self._rows(statement, table), spans=len(spans))
 
     @contextmanager
@@ -212,7 +223,7 @@ class SnowflakeSource:
         """Run a query over the snapshot; how it was read is still to be checked."""
         stored = TableSnapshot.from_json(snapshot)
         name, moment = self._fixed(table, stored, tag)
-        statement = statements.rows(name, moment, columns, condition, stored.filter)
+        statement = statements.rows(name, moment, columns, condition, _narrowed(table, stored))
         cursor = self._session.execute(
             statement, str(tag), warehouse=self._warehouse(table), table=str(table)
         )
@@ -307,6 +318,11 @@ class SnowflakeSource:
                 table=str(table),
                 remedy="put it back as it was to go on, or load the table anew with --restart-table",
             )
+
+
+def _narrowed(table: SourceTable, stored: TableSnapshot) -> str | None:
+    """The filter as it was bound, and the window of the load."""
+    return statements.narrowed(stored.filter, table.window)
 
 
 def _key_notes(key: Sequence[str]) -> tuple[str, ...]:

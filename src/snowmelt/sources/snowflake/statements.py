@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from snowmelt.chunking.chunks import Key, Range, Span
 from snowmelt.chunking.histogram import Grain
+from snowmelt.chunking.window import Window
 from snowmelt.model import Column, SourceTable
 from snowmelt.sources import key_sql
 from snowmelt.sources.snowflake.keys import SnowflakeKeys, literal, quoted
@@ -93,6 +94,11 @@ def key_histogram(name: str, moment: str, key: Key, grain: Grain, filter: str | 
     return key_sql.coarse(KEYS, f"{name}{moment}", where(filter), key, grain)
 
 
+def newest(name: str, moment: str, key: Key, filter: str | None) -> str:
+    """The greatest value of a key, and how many rows there are: see `key_sql.newest`."""
+    return key_sql.newest(KEYS, f"{name}{moment}", where(filter), key)
+
+
 def finer_histograms(
     name: str,
     moment: str,
@@ -125,6 +131,11 @@ def watched(columns: Sequence[Column]) -> tuple[Column, ...]:
         for column in columns
         if _has_fraction(snowflake_type(column.source_type)) and column.type.unit == "us"
     )
+
+
+def narrowed(filter: str | None, window: Window | None) -> str | None:
+    """What rows must pass to be read."""
+    return key_sql.narrowed(KEYS, filter, window)
 
 
 def condition(range: Range) -> str | None:
