@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from snowmelt.model import (
     Claim,
     Identity,
     LoadTable,
+    Mode,
     SourceTable,
     TableJob,
     TargetTable,
@@ -62,10 +64,16 @@ _numbers = itertools.count(1)
 
 
 class World:
-    """A run over one table. `unique`: the target has a unique key from the start, else it gets one at the end."""
+    """A run over one table. `unique`: the target has a unique key from the start, else it gets one at the end.
+    `merges`: chunks go through staging, by that key."""
 
     def __init__(
-        self, postgres: LocalPostgres, database: str, unique: bool, sizes: Sequence[int]
+        self,
+        postgres: LocalPostgres,
+        database: str,
+        unique: bool,
+        sizes: Sequence[int],
+        merges: bool = False,
     ) -> None:
         self.postgres = postgres
         self.server = self.server_of(postgres, database)
@@ -85,7 +93,7 @@ class World:
         self.finished = False
         self.completed_at_abort: set[int] | None = None
         self.lost = 0
-        self.table = self._plan(unique)
+        self.table = self._plan(unique, merges)
         self.fence = {"table_id": self.table.table_id, "run_id": self.run_id}
         self.processes = [self.start_process() for _ in range(max(PROCESSES) + 1)]
         self.workers = [self.start_worker(self.processes[number]) for number in PROCESSES]
@@ -94,8 +102,10 @@ class World:
     def server_of(postgres: LocalPostgres, database: str) -> Server:
         return Server.of({}, dsn=postgres.dsn(database, over_socket=True))
 
-    def _plan(self, unique: bool) -> LoadTable:
+    def _plan(self, unique: bool, merges: bool) -> LoadTable:
         job = TableJob("s", SourceTable("", "", self.target.name), self.target)
+        if merges:
+            job = replace(job, mode=Mode.UPSERT, uniqueness_columns=("id",))
         PostgresRuns(self.boss).open(self.run_id, Identity("", "", ("s",)), 1, {})
         PostgresTarget(self.boss).create(self.target, COLUMNS)
         if unique:
@@ -275,7 +285,8 @@ class World:
 
     def _begin(self, worker: Worker) -> None:
         def begin() -> PostgresLoad:
-            return PostgresLoad(worker.line, worker.held, self.table).__enter__()
+            load = PostgresLoad(worker.line, worker.held, self.table, worker.staging)
+            return load.__enter__()
 
         worker.load = call(begin)
         worker.stage = Stage.LOADING

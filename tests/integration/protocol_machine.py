@@ -34,11 +34,12 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize(
         unique=st.booleans(),
+        merges=st.booleans(),
         sizes=st.lists(st.integers(0, 3), min_size=3, max_size=10),
         abort_after=st.sampled_from([None, None, None, 3, 8]),
     )
-    def begin(self, unique: bool, sizes: list[int], abort_after: int | None) -> None:
-        self.storm = Storm(self.postgres, DATABASE, unique, sizes)
+    def begin(self, unique: bool, merges: bool, sizes: list[int], abort_after: int | None) -> None:
+        self.storm = Storm(self.postgres, DATABASE, unique, sizes, merges=unique and merges)
         self.wait = abort_after
 
     def worker(self, number: int) -> Worker:

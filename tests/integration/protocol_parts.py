@@ -16,6 +16,7 @@ from snowmelt.model import Claim, Column, Relation, TableJob, TargetState
 from snowmelt.plan import TablePlan
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.load import PostgresLoad
+from snowmelt.postgres.staging import Staging
 from snowmelt.truncation import TargetFacts, decide
 from tests.integration.protocol_line import Call, Line, Violation
 
@@ -97,6 +98,10 @@ class Worker:
     load: PostgresLoad | None = None
     sent: int = 0
     shaken: bool = False
+    staging: Staging = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.staging = Staging(self.line)
 
     @property
     def claims(self) -> PostgresClaims:

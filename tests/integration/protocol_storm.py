@@ -37,6 +37,13 @@ _END_BACKENDS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_DROP_STAGING = """
+    DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'migration_status'::regnamespace
+        AND relname LIKE 'stage!_%' ESCAPE '!' AND relkind = 'r' LOOP
+        EXECUTE format('DROP TABLE migration_status.%I', name);
+    END LOOP; END $$
+"""
 _DROP_RUN = "DELETE FROM migration_status.run WHERE run_id = %(run_id)s"
 
 
@@ -262,3 +269,4 @@ class Storm(World):
             self.look_away()
             connection.execute(f'DROP TABLE "{self.target.name}"'.encode())
             connection.execute(_DROP_RUN, self.fence)
+            connection.execute(_DROP_STAGING.encode())

@@ -21,7 +21,6 @@ from snowmelt.model import (
     Identity,
     Relation,
     SourceTable,
-    State,
     TableJob,
     TargetState,
     TargetTable,
@@ -35,6 +34,7 @@ from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.status import State
 from snowmelt.truncation import TargetFacts, decide
 from tests.support import Database
 

@@ -26,7 +26,6 @@ from snowmelt.model import (
     Outcome,
     Reading,
     SourceTable,
-    State,
 )
 from snowmelt.ports import Replan, Settled
 from snowmelt.postgres.claims import PostgresClaims, Pulse
@@ -37,6 +36,7 @@ from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.queries import migrations as numbered_migrations
 from snowmelt.postgres.runs import PostgresRuns
 from snowmelt.sources.duckdb import DuckDBSource
+from snowmelt.status import State
 from tests.integration.resizing import (
     CHUNKS,
     KEY,
@@ -198,7 +198,7 @@ def test_a_ledger_of_the_release_before_is_read_upgraded_and_goes_on(database: D
         connection.execute(
             "INSERT INTO migration_status.chunk (table_id, chunk_id, range, planned_rows, completed_at, "
             "failed_at, rows_read, rows_written, rows_skipped, token, attempts, claimed_at) VALUES "
-            '(1, 0, \'{"kind": "table"}\', 5, now(), NULL, 5, 4, 1, gen_random_uuid(), 3, now()), '
+            '(1, 0, \'{"kind": "table"}\', 5, now(), NULL, 5, 5, 0, gen_random_uuid(), 3, now()), '
             '(1, 1, \'{"kind": "table"}\', 5, NULL, now(), NULL, NULL, NULL, NULL, 1, now()), '
             '(1, 2, \'{"kind": "table"}\', 5, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL)'
         )

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ConnectionLost, Refused, SnowmeltError
 from snowmelt.model import Identity
-from snowmelt.postgres import server as module
+from snowmelt.postgres import capacity
 from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
@@ -96,7 +96,7 @@ def test_the_disk_is_seen_over_a_socket_too(place: Place, server: LocalPostgres)
 def test_the_disk_of_another_machine_is_not_this_one_s(
     place: Place, monkeypatch: pytest.MonkeyPatch, what: str, answer: object, why: str
 ) -> None:
-    monkeypatch.setattr(module, what, answer)
+    monkeypatch.setattr(capacity, what, answer)
     found = seen(place)
     assert found.free_bytes is None
     assert found.unknown == (f"how much disk is free on the server ({why})",)
@@ -106,7 +106,7 @@ def test_the_disk_of_another_machine_is_not_this_one_s(
 def test_a_folder_that_is_not_here_is_no_disk(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FOLDER", "SELECT NULL, pg_backend_pid(), '/nowhere/at/all'")
+    monkeypatch.setattr(capacity, "_FOLDER", "SELECT NULL, pg_backend_pid(), '/nowhere/at/all'")
     found = seen(place)
     assert found.free_bytes is None
     assert "/nowhere/at/all can't be seen from here" in found.unknown[0]
@@ -117,7 +117,7 @@ def test_a_folder_that_is_not_here_is_no_disk(
     [(None, True), ("127.0.0.1", True), ("::1", True), ("10.0.0.7", False), ("", False)],
 )
 def test_which_addresses_are_this_machine(address: str | None, here: bool) -> None:
-    assert module._loops_back(address) == here
+    assert capacity._loops_back(address) == here
 
 
 def test_a_role_without_rights_is_told_what_it_may_not_know(place: Place) -> None:
@@ -258,6 +258,12 @@ def test_the_rights_asked_for_are_those_that_the_ledger_s_statements_use(
         used |= {
             (right, name) for name in re.findall(rf"\b{verb} migration_status\.(\w+)", statements())
         }
-    # A table that is written is read as well, and ON CONFLICT DO UPDATE and FOR UPDATE are no verbs of their own.
+    for statement in statements().split("-- name: "):
+        if "DO UPDATE" in statement:
+            used |= {
+                ("UPDATE", name)
+                for name in re.findall(r"\bINSERT INTO migration_status\.(\w+)", statement)
+            }
+    # A table that is written is read as well, and FOR UPDATE is no verb of its own.
     written = {name for _, name in used}
     assert found == used | {("SELECT", name) for name in written}

@@ -253,6 +253,13 @@ class PostgresClaims:
 
         self._insisting(fence, replace)
 
+    def stage(self, claim: Claim) -> bool:
+        """Send all chunks of the claim's table through staging from now on; False if they do so already."""
+        with brief(self._session) as connection:
+            return bool(
+                connection.execute(query("stage_load"), {"table_id": claim.table_id}).rowcount
+            )
+
     def drop(self, claim: Claim) -> None:
         """Forget a claim that is over: committed, or lost."""
         self._pulse.forget(claim.token)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from snowmelt.chunking.bounds import Bound, Timestamp
 from snowmelt.errors import RetriableError, TableError
-from snowmelt.model import Column, TargetColumn, TargetState, TargetTable
+from snowmelt.model import Column, TableJob, TargetColumn, TargetState, TargetTable
 from snowmelt.postgres.connect import Session
 from snowmelt.types import created_type
 
@@ -37,6 +39,15 @@ _UNIQUE_KEYS: LiteralString = """
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = %(table)s
       AND i.indisunique
 """
+_NULLS_MEET: LiteralString = """
+    SELECT EXISTS (
+        SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = %(table)s
+          AND i.indisunique AND i.indpred IS NULL AND i.indnullsnotdistinct
+          AND ARRAY(SELECT a.attname::text FROM pg_attribute a
+                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]) ORDER BY 1)
+              = %(columns)s::text[])
+"""
 _TABLE_KINDS = frozenset("rp")
 _OTHER_KINDS = {
     "v": "a view",
@@ -56,10 +67,23 @@ def inspect(session: Session, table: TargetTable) -> TargetState:
         if not exists(connection, table):
             return TargetState(exists=False)
         keys = tuple(tuple(key) for (key,) in connection.execute(_UNIQUE_KEYS, names).fetchall())
-        found = connection.execute(
-            sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(identifier(table))
-        ).fetchone()
-        return TargetState(True, columns(connection, table), bool(found and found[0]), keys)
+        return TargetState(True, columns(connection, table), _has_rows(connection, table), keys)
+
+
+def _has_rows(connection: psycopg.Connection, table: TargetTable) -> bool:
+    statement: LiteralString = "SELECT EXISTS (SELECT 1 FROM {})"
+    try:
+        found = connection.execute(sql.SQL(statement).format(identifier(table))).fetchone()
+    except pg.InsufficientPrivilege as error:
+        grant: LiteralString = "GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {} TO {role};"
+        names = (sql.Identifier(table.schema), identifier(table))
+        role = sql.Identifier(connection.info.user)
+        raise TableError(
+            f"whether the target has rows could not be found out: {error.diag.message_primary}",
+            table=str(table),
+            remedy=sql.SQL(grant).format(*names, role=role).as_string(connection),
+        ) from error
+    return bool(found and found[0])
 
 
 @contextmanager
@@ -101,8 +125,77 @@ def columns(connection: psycopg.Connection, table: TargetTable) -> tuple[TargetC
     return tuple(TargetColumn(*row) for row in connection.execute(_COLUMNS, names))
 
 
-def create(session: Session, table: TargetTable, columns: Sequence[Column]) -> None:
-    """Create the table from the source's columns, names exact, keys left for the finish.
+def count(session: Session, table: TargetTable) -> int:
+    """All rows of the table; reads it whole."""
+    with looking(session, table) as connection:
+        return count_within(connection, table)
+
+
+def count_within(connection: psycopg.Connection, table: TargetTable) -> int:
+    """The same, within a transaction that is already open."""
+    statement: LiteralString = "SELECT count(*) FROM {}"
+    row = connection.execute(sql.SQL(statement).format(identifier(table))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def latest(session: Session, table: TargetTable, column: str) -> Bound | None:
+    """The greatest value of a column as a bound; None without any. Raises TableError for a column that has no
+    order of time or number, or a value that no bound holds."""
+    statement: LiteralString = "SELECT max({}) FROM {}"
+    with looking(session, table) as connection:
+        found = next((one for one in columns(connection, table) if one.name == column), None)
+        kind = found.type.partition("(")[0] if found else ""
+        if kind not in _ORDERED:
+            raise TableError(
+                f"is {found.type if found else 'not there'}, and a mark is a time or a number",
+                table=str(table),
+                column=f'"{column}"',
+                remedy="name a column of a time or number as target_watermark",
+            )
+        connection.execute("SET LOCAL TimeZone = 'UTC'")
+        row = connection.execute(
+            sql.SQL(statement).format(sql.Identifier(column), identifier(table))
+        ).fetchone()
+    value = row[0] if row else None
+    if isinstance(value, datetime):
+        return Timestamp(value.astimezone(UTC) if value.tzinfo else value)
+    return value
+
+
+_ORDERED = frozenset(
+    {
+        "date",
+        "timestamp without time zone",
+        "timestamp with time zone",
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+    }
+)
+
+
+def nulls_meet(connection: psycopg.Connection, job: TableJob) -> bool:
+    """Whether a unique index on exactly the key columns finds rows without a value as well."""
+    names = {
+        "schema": job.target.schema,
+        "table": job.target.name,
+        "columns": sorted(job.uniqueness_columns),
+    }
+    row = connection.execute(_NULLS_MEET, names).fetchone()
+    return bool(row and row[0])
+
+
+def create(
+    session: Session,
+    table: TargetTable,
+    columns: Sequence[Column],
+    unique: Sequence[str] = (),
+    *,
+    primary: bool = False,
+) -> None:
+    """Create the table from the source's columns, names exact. A primary key is left for the finish; `unique`
+    is a key that rows are found by while they are loaded; `primary` says that it is the primary one.
 
     Idempotent: a table that another process of the run created meanwhile is left as it is. Raises TableError
     for a source type that has no PostgreSQL type.
@@ -116,6 +209,9 @@ def create(session: Session, table: TargetTable, columns: Sequence[Column]) -> N
         parts.append(
             sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(type), nullable)
         )
+    if unique:
+        kind: LiteralString = "PRIMARY KEY ({})" if primary else "UNIQUE ({})"
+        parts.append(sql.SQL(kind).format(sql.SQL(", ").join(map(sql.Identifier, unique))))
     with session.transaction(durable=True) as connection:
         # CREATE ... IF NOT EXISTS of two processes at once may still collide in the catalogue.
         connection.execute(

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors as pg
 
 from snowmelt.errors import (
+    Blocked,
     ConnectionLost,
     RetriableError,
     RunError,
@@ -21,7 +22,6 @@ from snowmelt.errors import (
 _RETRIABLE = (
     pg.SerializationFailure,
     pg.DeadlockDetected,
-    pg.LockNotAvailable,
     pg.QueryCanceled,
     pg.OutOfMemory,
     pg.ConfigurationLimitExceeded,
@@ -35,6 +35,7 @@ _SERVER_GONE = (
     pg.DatabaseDropped,
     pg.IdleInTransactionSessionTimeout,
     pg.IdleSessionTimeout,
+    pg.TransactionTimeout,
     # A primary that became a standby: the next connection finds the new primary.
     pg.ReadOnlySqlTransaction,
 )
@@ -44,9 +45,12 @@ _RUN_ENDS = {
     pg.InvalidAuthorizationSpecification: "correct user and password of the postgres block",
     pg.InvalidCatalogName: "create the database, or correct target_pg_database",
 }
+_HELD = "see in pg_locks who holds the lock; it is waited for"
 _OUTGROWN = {
     pg.QueryCanceled: "raise statement_timeout for the role of the postgres block",
+    pg.TransactionTimeout: "raise transaction_timeout for the role of the postgres block",
     pg.OutOfMemory: "give the PostgreSQL server more memory",
+    pg.ConfigurationLimitExceeded: "raise temp_file_limit for the role of the postgres block",
 }
 _REMEDIES = {
     pg.InsufficientPrivilege: "grant the role of the postgres block what the message names",
@@ -69,6 +73,8 @@ def translate(error: psycopg.Error) -> SnowmeltError:
     for kind, remedy in _RUN_ENDS.items():
         if isinstance(error, kind):
             return RunError(text, remedy=remedy, sqlstate=state)
+    if isinstance(error, pg.LockNotAvailable):
+        return Blocked(text, remedy=_HELD, sqlstate=state)
     if isinstance(error, _RETRIABLE):
         return RetriableError(text, sqlstate=state)
     if isinstance(error, _SERVER_GONE) or (state or "").startswith("08"):

@@ -1,4 +1,7 @@
-"""One chunk into one table: rows and their record in a single transaction."""
+"""One chunk into one table: rows and their record in a single transaction.
+
+Rows are copied into the target, or into a staging table and merged from there, as the mode has it.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,42 @@ from typing import LiteralString, Self
 
 import psycopg
 import pyarrow as pa
+from psycopg import errors as pg
 from psycopg import sql
 
-from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError, TableError
-from snowmelt.model import Claim, Column, LoadTable, Piece, TargetColumn, TargetState, TargetTable
+from snowmelt.chunking.bounds import Bound
+from snowmelt.errors import (
+    ClaimLost,
+    ConnectionLost,
+    NeedsStaging,
+    RetriableError,
+    SnowmeltError,
+    TableError,
+)
+from snowmelt.model import (
+    Claim,
+    Column,
+    LoadTable,
+    Mode,
+    Piece,
+    TargetColumn,
+    TargetState,
+    TargetTable,
+)
 from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
 from snowmelt.postgres.connect import Session, SessionSettings
 from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.postgres.failures import translate, translate_move
+from snowmelt.postgres.merge import Merge
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.staging import Staging
 from snowmelt.types import target_type
 
 LOCK_PATIENCE_SECONDS = 20.0
 LOCK_POLL_SECONDS = 0.05
+KEY_PATIENCE_MS = 10_000
+"""For a row of another worker with the same key, which is there as soon as that worker has committed its chunk."""
 
 
 class PostgresTarget:
@@ -32,19 +57,35 @@ class PostgresTarget:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._staging = Staging(session)
 
     def inspect(self, table: TargetTable) -> TargetState:
         """What stands in the target table now."""
         return ddl.inspect(self._session, table)
 
-    def create(self, table: TargetTable, columns: Sequence[Column]) -> None:
-        """Create the table if it is not there."""
-        ddl.create(self._session, table, columns)
+    def create(
+        self,
+        table: TargetTable,
+        columns: Sequence[Column],
+        unique: Sequence[str] = (),
+        *,
+        primary: bool = False,
+    ) -> None:
+        """Create the table if it is not there, with a unique key if rows are to be found by one."""
+        ddl.create(self._session, table, columns, unique, primary=primary)
+
+    def count(self, table: TargetTable) -> int:
+        """All rows of the table; reads it whole."""
+        return ddl.count(self._session, table)
+
+    def latest(self, table: TargetTable, column: str) -> Bound | None:
+        """The greatest value of a column; None without any."""
+        return ddl.latest(self._session, table, column)
 
     @contextmanager
     def load(self, claim: Claim, table: LoadTable) -> Iterator[PostgresLoad]:
         """Begin moving a claimed chunk; leaving without `commit` rolls everything back."""
-        with PostgresLoad(self._session, claim, table) as load:
+        with PostgresLoad(self._session, claim, table, self._staging) as load:
             yield load
 
     def close(self) -> None:
@@ -78,10 +119,15 @@ class PostgresLoad:
     _copy: AbstractContextManager[psycopg.Copy]
     _writer: psycopg.Copy
 
-    def __init__(self, session: Session, claim: Claim, table: LoadTable) -> None:
+    def __init__(
+        self, session: Session, claim: Claim, table: LoadTable, staging: Staging | None = None
+    ) -> None:
         self._claim = claim
         self._table = table
         self._session = session
+        self._staging = staging or Staging(session)
+        self._target = ddl.identifier(table.job.target)
+        self._stage: sql.Identifier | None = None
         self._connection = session.connection
         self._fence = {
             "table_id": claim.table_id,
@@ -92,6 +138,7 @@ class PostgresLoad:
 
     def __enter__(self) -> Self:
         try:
+            self._stage = self._staged()
             self._begin()
         except BaseException as error:
             self._leave(error)
@@ -106,6 +153,21 @@ class PostgresLoad:
     ) -> None:
         self._leave(error)
 
+    def _staged(self) -> sql.Identifier | None:
+        """The staging table, where rows go through one. Rows that are to be skipped where they are there do so
+        from the first that was found to be."""
+        job = self._table.job
+        if job.mode is Mode.APPEND:
+            return None
+        if job.mode is Mode.INSERT_ONLY:
+            with self._session.transaction() as connection:
+                row = connection.execute(query("is_staged"), self._fence).fetchone()
+            if not (row and row[0]):
+                return None
+        columns = [column.name for column in self._table.columns]
+        claim = self._claim
+        return self._staging.emptied(claim.table_id, claim.worker_id, self._target, columns)
+
     def _begin(self) -> None:
         try:
             self._connection.execute("BEGIN")
@@ -115,10 +177,19 @@ class PostgresLoad:
             self._encoder = self._plan_encoding()
             self._cursor = self._connection.cursor()
             self._copy = self._cursor.copy(self._statement())
-            self._writer = self._copy.__enter__()
+            self._writer = self._opened()
             self._send(self._encoder.header())
         except psycopg.Error as error:
             raise translate(error) from error  # waiting for locks is no matter of the chunk's size
+
+    def _opened(self) -> psycopg.Copy:
+        try:
+            return self._copy.__enter__()
+        except pg.UndefinedTable as error:
+            if self._stage is None:
+                raise
+            # This worker slept, and was taken for gone. The next attempt makes another.
+            raise RetriableError("the staging table is gone", sqlstate=error.sqlstate) from error
 
     def _configure(self, settings: SessionSettings) -> None:
         run = f"snowmelt table {self._claim.table_id} chunk {self._claim.chunk.id}"
@@ -129,6 +200,10 @@ class PostgresLoad:
         ):
             if value is not None:
                 self._connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+        if self._table.job.mode is not Mode.APPEND:
+            # Two workers may meet on a key. One that is frozen there is only ended by a worker that looks for
+            # chunks to take over, so none waits for long.
+            self._connection.execute(f"SET LOCAL lock_timeout = {KEY_PATIENCE_MS}")
 
     def _lock(self) -> None:
         """Take the chunk's advisory lock. Whoever else holds it lost the claim to us, and is ended: unless it is
@@ -155,14 +230,14 @@ class PostgresLoad:
         bytes encoded for a type that has changed meanwhile could be read as another value."""
         target = self._table.job.target
         lock: LiteralString = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
-        self._connection.execute(sql.SQL(lock).format(ddl.identifier(target)))
+        self._connection.execute(sql.SQL(lock).format(self._target))
         columns = ddl.columns(self._connection, target)
         return Encoder(_encoded(self._table, columns), self._table.key)
 
     def _statement(self) -> sql.Composed:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._table.columns)
         statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
-        return sql.SQL(statement).format(ddl.identifier(self._table.job.target), names)
+        return sql.SQL(statement).format(self._stage or self._target, names)
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         """The batch for the target columns' exact types, some megabytes at a time."""
@@ -189,7 +264,7 @@ class PostgresLoad:
         try:
             self._send(self._encoder.trailer())
             self._end_copy()
-            written = self._cursor.rowcount
+            written = self._cursor.rowcount if self._stage is None else self._merge(self._stage)
             done = self._connection.execute(
                 query("complete_chunk"),
                 {
@@ -206,6 +281,28 @@ class PostgresLoad:
         if done != 1:
             raise self._lost()
         return written
+
+    def _merge(self, stage: sql.Identifier) -> int:
+        """Merge the staged rows into the target; returns how many were inserted or updated."""
+        job = self._table.job
+        merge = Merge(
+            self._target,
+            [column.name for column in self._table.columns],
+            job.uniqueness_columns,
+            job.source_watermark,
+            updates=job.mode is Mode.UPSERT,
+        )
+        keyless = merge.null_keys(stage)
+        if keyless is not None and not ddl.nulls_meet(self._connection, job):
+            row = self._connection.execute(keyless).fetchone()
+            if row and row[0]:
+                raise TableError(
+                    f"{row[0]:,} rows have no value in a key column, so no unique index finds them again",
+                    table=str(job.target),
+                    chunk=self._claim.chunk.id,
+                    remedy="leave them out with source_filter, or make the unique index NULLS NOT DISTINCT",
+                )
+        return self._connection.execute(merge.statement(stage)).rowcount
 
     def _end_copy(self) -> None:
         try:
@@ -236,6 +333,10 @@ class PostgresLoad:
 
     def _translated(self, error: psycopg.Error) -> SnowmeltError:
         """The error with its place; COPY's context tells row and column of a value that it refused."""
+        straight = self._table.job.mode is Mode.INSERT_ONLY and self._stage is None
+        # Workers that meet on keys in different orders may deadlock as well.
+        if straight and isinstance(error, pg.UniqueViolation | pg.DeadlockDetected):
+            return NeedsStaging("rows of the chunk are there already", sqlstate=error.sqlstate)
         known = translate_move(error)
         row, column = _place_in_copy(error.diag.context or "")
         known.column = known.column or column

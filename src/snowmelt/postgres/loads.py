@@ -15,15 +15,28 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from snowmelt.chunking.chunks import range_to_json
-from snowmelt.errors import CountMismatch
-from snowmelt.model import DEFAULT_CHUNK_ROWS, Column, SourceTable, StoredLoad, TargetTable, Writer
+from snowmelt.chunking.window import Window, window_from_json, window_to_json
+from snowmelt.errors import CountMismatch, SnowmeltError
+from snowmelt.model import (
+    DEFAULT_CHUNK_ROWS,
+    Column,
+    Mark,
+    Mode,
+    SourceTable,
+    StoredLoad,
+    TargetTable,
+    Writer,
+)
 from snowmelt.plan import TablePlan
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
-from snowmelt.postgres.ddl import identifier
+from snowmelt.postgres.ddl import count_within, identifier
+from snowmelt.postgres.marks import adopt_mark, advance_mark, mark_of
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.replan import replan_chunks
+from snowmelt.postgres.truncate import truncate
+from snowmelt.postgres.upkeep import drop_staging
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +53,7 @@ class PostgresLoads:
 
     def add(self, run_id: UUID, plan: TablePlan) -> None:
         """Write a table and all its chunks, durably and at once; a table that is there already stays."""
-        job = plan.job
+        job, window = plan.job, plan.job.source.window
         with brief(self._session) as connection:
             row = connection.execute(
                 query("add_load"),
@@ -65,7 +78,13 @@ class PostgresLoads:
                             "row_bytes": plan.row_bytes,
                             "facts": dict(plan.facts),
                             "row_key": list(plan.key),
-                            "primary_key": list(plan.relation.primary_key) if plan.create else [],
+                            "primary_key": list(plan.primary_key),
+                            "unique_is_primary": plan.unique_is_primary,
+                            "mode": job.mode.value,
+                            "began_empty": plan.began_empty,
+                            "connection": plan.facts.get("connection", ""),
+                            "window": window_to_json(window) if window else None,
+                            "filter": job.source.filter,
                         }
                     ),
                     "truncation": Jsonb(
@@ -73,6 +92,7 @@ class PostgresLoads:
                             "action": plan.truncation.action.value,
                             "row": plan.truncation.row,
                             "reason": plan.truncation.reason,
+                            "allowed_by": plan.truncation.facts.allowed,
                         }
                     ),
                     "planned_rows": plan.planned_rows,
@@ -114,6 +134,10 @@ class PostgresLoads:
                 completed_chunks=row["completed_chunks"],
                 completed_rows=row["completed_rows"],
                 completed=row["completed"],
+                mode=Mode(row["plan"].get("mode", Mode.APPEND)),
+                window=_window_of(row["plan"]),
+                began_empty=row["plan"].get("began_empty", True),
+                unique_is_primary=row["plan"].get("unique_is_primary", False),
             )
             for row in rows
         )
@@ -125,7 +149,19 @@ class PostgresLoads:
             rows = cursor.execute(
                 query("writers"), {"schema": target.schema, "table": target.name}
             ).fetchall()
-        return tuple(Writer(**row) for row in rows)
+        return tuple(Writer(**{**row, "workers": tuple(row["workers"])}) for row in rows)
+
+    def mark(self, connection: str, source: SourceTable, target: TargetTable) -> Mark | None:
+        """How far the source table is in the target table; `connection` is where the source reads from."""
+        return mark_of(self._session, connection, source, target)
+
+    def adopt(self, connection: str, source: SourceTable, target: TargetTable, mark: Mark) -> bool:
+        """Set the first mark of a target that was loaded by other means; False if there is one."""
+        return adopt_mark(self._session, connection, source, target, mark)
+
+    def truncate(self, run_id: UUID, tables: Mapping[TargetTable, int | None]) -> None:
+        """Remove all rows of the tables, each with how many there must be, and note it in the run's loads."""
+        truncate(self._session, run_id, tables)
 
     def reopen(self, run_id: UUID, table_ids: Sequence[int]) -> None:
         """Give failed tables and chunks of a resumed run their attempts back."""
@@ -180,8 +216,18 @@ class PostgresLoads:
             if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
                 return False
             self._furnish(connection, load)
+            _note_rows(connection, load, table_id, count["rows_written"])
+            advance_mark(connection, load, table_id)
         _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
+        self._drop_staging(table_id)
         return True
+
+    def _drop_staging(self, table_id: int) -> None:
+        """What can't be dropped now, `snowmelt cleanup` finds."""
+        try:
+            drop_staging(self._session, [table_id])
+        except SnowmeltError as error:
+            _log.warning(str(error), extra={"action": "staging_left", "table_id": table_id})
 
     def _furnish(self, connection: psycopg.Connection, load: Mapping[str, object]) -> None:
         """Give a created table its primary key, and any table fresh statistics."""
@@ -196,6 +242,25 @@ class PostgresLoads:
             columns = sql.SQL(", ").join(sql.Identifier(name) for name in primary_key)
             connection.execute(sql.SQL(add).format(table, columns))
         connection.execute(sql.SQL("ANALYZE {}").format(table))
+
+
+def _note_rows(
+    connection: psycopg.Connection, load: Mapping[str, object], table_id: int, written: int
+) -> None:
+    """Note all rows of a target that was empty: by their number a full refresh knows them as its own."""
+    plan = load["plan"]
+    # What release 0.3.0 planned does not say so, and always began so.
+    if not isinstance(plan, dict) or not plan.get("began_empty", True):
+        return
+    if plan.get("mode") == Mode.UPSERT:  # of one row several versions may have been written
+        target = TargetTable("", str(load["target_schema"]), str(load["target_table"]))
+        written = count_within(connection, target)
+    connection.execute(query("note_rows"), {"table_id": table_id, "rows": written})
+
+
+def _window_of(plan: Mapping[str, object]) -> Window | None:
+    window = plan.get("window")
+    return window_from_json(window) if isinstance(window, dict) else None
 
 
 def _columns_to_json(columns: Sequence[Column]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The SQL of the ledger, read from one file and found by name."""
+"""The SQL of the ledger, read from its files and found by name."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from functools import cache
 from importlib import resources
 from typing import LiteralString
 
+FILES = ("ledger.sql", "upkeep.sql")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 @cache
 def _statements() -> Mapping[str, LiteralString]:
-    text = resources.files("snowmelt.sql").joinpath("ledger.sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)[1:]
+    folder = resources.files("snowmelt.sql")
+    texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in FILES)
+    parts = [part for text in texts for part in _NAME.split(text)[1:]]
     return dict(zip(parts[::2], (body.strip() for body in parts[1::2]), strict=True))
 
 
 def query(name: str) -> LiteralString:
-    """A statement of `ledger.sql`. It ships with the package, hence literal for psycopg's typing."""
+    """A statement of the ledger. It ships with the package, hence literal for psycopg's typing."""
     return _statements()[name]
 
 

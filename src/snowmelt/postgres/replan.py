@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.chunking.histogram import DayHistogram, Loaded
 from snowmelt.errors import RetriableError, TableError
-from snowmelt.model import TargetTable
+from snowmelt.model import Mode, TargetTable
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import LOCK_TIMEOUT_MS, add_chunks, brief, evict_within
 from snowmelt.postgres.connect import Session
@@ -69,6 +69,12 @@ def _replan(
     for chunk_id in removed["held"]:
         evict_within(connection, {"table_id": table_id, "chunk_id": chunk_id})
     target = TargetTable("", load["target_schema"], load["target_table"])
+    if load["plan"].get("mode", Mode.APPEND) != Mode.APPEND:
+        # What is there is found by its key when it comes again.
+        chunks = replan.chunks(Loaded())
+        add_chunks(connection, table_id, chunks, after=removed["last_chunk_id"])
+        connection.execute(query("record_replan"), {**of_query, "rows_kept": 0, "rows_removed": 0})
+        return Replanned(len(chunks), 0, 0)
     loaded = _check(connection, target, replan, removed["rows_written"])
     kept = replan.histogram.whole_in(loaded) if replan.histogram and loaded else Loaded()
     chunks = replan.chunks(kept)

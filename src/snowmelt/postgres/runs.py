@@ -10,10 +10,11 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from snowmelt.errors import Refused
-from snowmelt.model import Identity, RunStatus, State, TableStatus
+from snowmelt.model import Identity
 from snowmelt.postgres.claims import brief, evict
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import query
+from snowmelt.status import RunStatus, State, TableStatus
 
 ABORT_PATIENCE_SECONDS = 30.0
 
