@@ -11,6 +11,9 @@ from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import ledger_version
 from snowmelt.postgres.runs import PostgresRuns
 
+MARKS_SINCE = 4
+"""The version of the ledger that got them."""
+
 
 class Database:
     """One target database: its server, its ledger, and a session for the main thread."""
@@ -25,6 +28,11 @@ class Database:
     def connect(self) -> None:
         """Raises ConnectionLost if the server can't be reached."""
         _ = self.session.connection
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the ledger is of a release that keeps high-water marks."""
+        return ledger_version(self.session) >= MARKS_SINCE
 
     @property
     def has_ledger(self) -> bool:

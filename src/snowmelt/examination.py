@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from snowmelt.model import Relation, TableJob
+from collections.abc import Collection
+
+from snowmelt.model import Mode, Relation, TableJob
+from snowmelt.modes import key_of_mode
 from snowmelt.ports import Source
 from snowmelt.preflight import target_limits
 from snowmelt.preflight.findings import findings
-from snowmelt.preflight.questions import questions
+from snowmelt.preflight.questions import key_questions, questions
 from snowmelt.preflight.surroundings import Problems, problems
+from snowmelt.refusal import Refusal
 from snowmelt.situation import Situation
 
 
 def examine(
-    job: TableJob, relation: Relation, source: Source, situation: Situation, *, values: bool
+    job: TableJob,
+    relation: Relation,
+    source: Source,
+    situation: Situation,
+    rights: Collection[str],
+    *,
+    ask: bool,
+    values: bool,
 ) -> Problems:
-    """Refusals and notes. `values` has one query measure whether they fit: it reads the columns in question whole.
+    """Refusals and notes, by the `rights` that the load uses. What can't be done without an answer is asked of the
+    source by one query unless `ask` is False; with `values` it measures whether all fit as well, and reads the
+    columns in question whole.
 
     Values of a table that is refused for another reason are not measured.
     """
     around = situation.surroundings
-    found = problems(around) if around is not None else Problems((), ())
+    found = problems(around, rights) if around is not None else Problems((), ())
     refusals = (*found.refusals, *target_limits.limits(relation, situation.target, job.target))
-    if values and not refusals:
-        asked = questions(relation, situation.target)
+    key = key_of_mode(job, around)
+    if isinstance(key, Refusal):
+        refusals = (*refusals, key)
+        key = None
+    if ask and not refusals:
+        asked = questions(relation, situation.target) if values else ()
+        if key is not None:
+            # Without a watermark nothing tells which of two rows with one key is to stay.
+            ordered = job.mode is not Mode.UPSERT or job.source_watermark is not None
+            asked = (*asked, *key_questions(relation, key, repeated=not ordered))
         if asked:
             answers = source.measure(job.source, asked, relation.snapshot)
             refusals = findings(asked, answers)

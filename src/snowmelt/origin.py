@@ -53,6 +53,11 @@ class Origins:
                 ]
                 tidy(self.open(name), tag, tables)
 
+    def reads(self, name: str, connection: str) -> bool:
+        """Whether the config's source of that name reads from there."""
+        source = self._sources.get(name)
+        return source is not None and self._config.origin(source) == connection
+
     def tidy_quietly(self, tag: Tag, loads: Sequence[StoredLoad]) -> None:
         """The same where something else is the matter in hand."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from snowmelt.chunking.window import window_to_json
 from snowmelt.estimates.chunk_sizes import ChunkSizes
 from snowmelt.estimates.credits import WarehouseTime
 from snowmelt.estimates.disk import Disk, DiskNeed
@@ -79,6 +80,15 @@ def _table(table: TablePlan, part: TableEstimate) -> dict[str, object]:
         "create": table.create,
         "creates": _creates(table),
         "surroundings": None if around is None else dataclasses.asdict(around),
+        "mode": {
+            "mode": table.job.mode.value,
+            "uniqueness_columns": list(table.job.uniqueness_columns),
+            "watermark": table.job.source_watermark,
+            "window": None
+            if table.job.source.window is None
+            else window_to_json(table.job.source.window),
+            "mark": None if table.mark is None else str(table.mark.value),
+        },
         "truncation": {
             "action": decision.action.value,
             "row": decision.row,

@@ -15,6 +15,7 @@ from snowmelt.estimates.estimate import Circumstances, RunEstimate, TableEstimat
 from snowmelt.estimates.memory import Memory
 from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.formats import counted, size, span, utc
+from snowmelt.model import Mode
 from snowmelt.preflight.surroundings import problems
 from snowmelt.refusal import Refusal
 from snowmelt.table_plan import TablePlan
@@ -57,11 +58,30 @@ def table_facts(table: TablePlan, part: TableEstimate) -> list[Fact]:
         facts += [Fact("rows", _rows(table, part)), Fact("chunks", chunks_text(table, part))]
         facts += [*_classes(part.sizes), *_takes(part)]
     facts += [*_snapshot(table), *_target(table), *_around(table)]
+    if table.strategy != "none":
+        facts.append(Fact("mode", _mode(table)))
     decision = table.truncation
     if table.strategy != "none":
         facts.append(Fact("truncation", f"{decision.action.value} ({decision.reason})"))
     facts += [Fact("note", note) for note in table.notes if _labelled(note) is None]
     return facts + refusal_facts(table.refusals)
+
+
+def _mode(table: TablePlan) -> str:
+    """What becomes of rows whose key is there."""
+    job = table.job
+    key = ", ".join(_name(name) for name in job.uniqueness_columns)
+    match job.mode:
+        case Mode.APPEND:
+            return "append: nobody looks whether a row is there"
+        case Mode.INSERT_ONLY if key:
+            return f"insert_only: a row whose {key} is there is skipped and counted"
+        case Mode.INSERT_ONLY:
+            return "insert_only: a row that a unique index refuses is skipped and counted"
+        case Mode.UPSERT if job.source_watermark is not None:
+            return f"upsert by {key}: the row with the newer {_name(job.source_watermark)} stays"
+        case Mode.UPSERT:
+            return f"upsert by {key}: the row of the source stays"
 
 
 def refusal_facts(refusals: Iterable[Refusal]) -> list[Fact]:
@@ -204,7 +224,10 @@ def _target(table: TablePlan) -> list[Fact]:
     if table.target.exists:
         return [Fact("target", f"{where} was created by this run")]
     text = f"{where} is created with {counted(len(columns), 'column')}"
-    key = table.relation.primary_key
+    key = table.primary_key
+    if table.unique:
+        kind = "primary" if table.unique_is_primary else "unique"
+        text += f", and with its {kind} key ({_names(table.unique)})"
     if key and table.resumes is None:
         text += f", and with its primary key ({_names(key)}) at the end"
     listed = ", ".join(

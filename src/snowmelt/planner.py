@@ -12,16 +12,16 @@ from snowmelt.chunking.strategies import FAR_OVER, chunks_of, strategy_of
 from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
+from snowmelt.incremental import plan_increment
 from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.modes import mode_refusals, rights_of, rows_refusals
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
 from snowmelt.preflight.questions import ROWS
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
-    mode_refusals,
     resume_refusals,
-    rows_refusals,
 )
 from snowmelt.situation import Situation
 from snowmelt.truncation import TargetFacts, Truncation, decide
@@ -40,14 +40,24 @@ def plan_table(
         return _resumed(job, situation, situation.resumes, truncation)
     relation = source.describe(job.source)
     keys = keys_of(job.keys, relation)
-    wishes = (*mode_refusals(job), *extraction_refusals(job, source))
+    wishes = (*mode_refusals(job, relation), *extraction_refusals(job, source))
+    told: tuple[str, ...] = ()
+    if job.incremental and not wishes:
+        increment = plan_increment(job, relation, source, situation)
+        if isinstance(increment, Refusal):
+            wishes = (increment,)
+        else:
+            job = replace(job, source=replace(job.source, window=increment.window))
+            relation = replace(relation, rows=increment.rows)
+            told = increment.notes
     if isinstance(keys, KeyProblem):
         # A key of the wrong kind matters only where chunks are made of it.
         if job.extraction is not Extraction.ONE_QUERY:
             wishes = (*wishes, Refusal(keys.what, keys.remedy))
         keys = ()
     fit = (*wishes, *fit_refusals(relation, situation.target))
-    examined = examine(job, relation, source, situation, values=values and not fit)
+    rights = rights_of(job, truncation)
+    examined = examine(job, relation, source, situation, rights, ask=not fit, values=values)
     chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
     return TablePlan(
         job=job,
@@ -61,13 +71,15 @@ def plan_table(
         planned_rows=chunking.rows,
         truncation=truncation,
         create=not situation.target.exists,
+        mark=situation.mark,
         notes=(
             *relation.notes,
+            *told,
             *chunking.notes,
             *_retention_notes(relation, situation.resume_hours),
             *examined.notes,
         ),
-        refusals=(*fit, *examined.refusals, *rows_refusals(situation)),
+        refusals=(*fit, *examined.refusals, *rows_refusals(job, situation, truncation)),
         chunk_rows=chunking.size.rows,
         row_bytes=width(relation),
         surroundings=situation.surroundings,
@@ -78,10 +90,15 @@ def _truncation(job: TableJob, situation: Situation) -> Truncation:
     return decide(
         TargetFacts(
             resuming=situation.resumes is not None,
-            has_status=bool(situation.writers) or situation.resumes is not None,
+            has_status=bool(situation.writers)
+            or situation.restarts
+            or situation.resumes is not None,
             has_rows=situation.target.has_rows,
             configured=job.truncate_onstart,
-        )
+            ours=situation.ours,
+            allowed=situation.allowed,
+        ),
+        situation.target_rows,
     )
 
 
@@ -217,6 +234,7 @@ def _of_query(chunk: Chunk) -> int | None:
 def _resumed(
     job: TableJob, situation: Situation, stored: StoredLoad, truncation: Truncation
 ) -> TablePlan:
+    job = replace(job, source=replace(job.source, window=stored.window))
     left = stored.chunks - stored.completed_chunks
     return TablePlan(
         job=job,

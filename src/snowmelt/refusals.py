@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snowmelt.formats import utc
-from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.plan import Refusal
 from snowmelt.ports import QuerySource, Source
 from snowmelt.situation import Situation
 from snowmelt.types import created_type, loadable, target_type
-
-_ENDED = frozenset({"completed", "aborted"})
 
 
 def extraction_refusals(job: TableJob, source: Source) -> tuple[Refusal, ...]:
@@ -25,41 +22,6 @@ def extraction_refusals(job: TableJob, source: Source) -> tuple[Refusal, ...]:
             "leave extraction out, or set it to query_per_chunk",
         ),
     )
-
-
-def mode_refusals(job: TableJob) -> tuple[Refusal, ...]:
-    """This release appends into an empty table. Any other wish is refused, never approximated."""
-    refusals = []
-    if job.insert_only:
-        refusals.append(
-            Refusal(
-                "insert_only_mode skips rows that the target has, and this release can only append",
-                "set insert_only_mode to false and start with an empty target",
-            )
-        )
-    if job.uniqueness_columns and not job.insert_only:
-        refusals.append(
-            Refusal(
-                "uniqueness_columns asks for an upsert, and this release can only append",
-                "set uniqueness_columns to null and start with an empty target",
-            )
-        )
-    if job.source_watermark or job.target_watermark:
-        refusals.append(
-            Refusal(
-                "source_watermark and target_watermark ask for an incremental load, "
-                "and this release can only append the whole table",
-                "set both to null and start with an empty target",
-            )
-        )
-    if job.disable_index:
-        refusals.append(
-            Refusal(
-                "disable_index asks to drop and rebuild indexes, which this release does not do",
-                "set disable_index to false; drop and create the indexes yourself where it pays",
-            )
-        )
-    return tuple(refusals)
 
 
 def fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...]:
@@ -110,43 +72,10 @@ def fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...]
     return tuple(refusals)
 
 
-def rows_refusals(situation: Situation) -> tuple[Refusal, ...]:
-    """Nothing is appended onto rows that are there, nor beside a run that may go on writing."""
-    newest = situation.writers[0] if situation.writers else None
-    unfinished = newest is not None and not newest.completed and newest.ending not in _ENDED
-    if newest is not None and unfinished:
-        return (
-            Refusal(
-                f"run {newest.run_id}, last active {utc(newest.active_at)}, "
-                "has not finished writing this table",
-                f"resume it with --resume-run-id {newest.run_id} (or a higher --resume-max-age), "
-                f"or end it for good with: snowmelt abort {newest.run_id}",
-            ),
-        )
-    if situation.target.has_rows:
-        by = (
-            f"run {situation.writers[0].run_id} wrote it"
-            if situation.writers
-            else "no run recorded them"
-        )
-        return (
-            Refusal(
-                f"the target has rows ({by}), and appending could double them",
-                "TRUNCATE the table, or name another target; truncate_onstart is only acted on "
-                "in an empty table by this release",
-            ),
-        )
-    if situation.target.has_rows is None:
-        return (
-            Refusal(
-                "whether the target has rows could not be found out",
-                "grant SELECT on the target to the role of the postgres block",
-            ),
-        )
-    return ()
-
-
 def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
+    """What keeps a table from going on as it was planned."""
+    anew = f"with --restart-table {stored.source.name}"
+    anew = f"TRUNCATE the target and run {anew}" if stored.mode is Mode.APPEND else f"run {anew}"
     if stored.table_hash != situation.table_hash and not stored.completed:
         changed = sorted(
             name
@@ -156,8 +85,7 @@ def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
         return [
             Refusal(
                 f"the table was planned with other settings ({_listed(changed) or 'unknown'} changed)",
-                f"put them back to resume, or: TRUNCATE the target and run with "
-                f"--restart-table {stored.source.name}",
+                f"put them back to resume, or: {anew}",
             )
         ]
     since = next((w for w in situation.writers if w.table_id > stored.table_id), None)
@@ -165,8 +93,7 @@ def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
         return [
             Refusal(
                 f"run {since.run_id} has written the table since this run planned it",
-                "end this run for good with snowmelt abort, or, if its rows are wanted: "
-                f"TRUNCATE the target and run with --restart-table {stored.source.name}",
+                f"end this run for good with snowmelt abort, or, if its rows are wanted: {anew}",
             )
         ]
     if stored.completed_rows and not situation.target.has_rows:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 from uuid import UUID, uuid4
 
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
-from snowmelt.errors import Refused, TableError, TooHeavy, UnknownName
+from snowmelt.errors import (
+    ConnectionLost,
+    Refused,
+    RetriableError,
+    TableError,
+    TooHeavy,
+    UnknownName,
+)
 from snowmelt.estimates.circumstances import circumstances
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.matching import is_named, is_same, names_of
-from snowmelt.model import StoredLoad, TableJob
+from snowmelt.model import Mark, StoredLoad, TableJob, Writer
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan, TablePlan
 from snowmelt.planner import plan_table, unplannable
@@ -23,6 +32,8 @@ from snowmelt.postgres.server import look_at_server
 from snowmelt.postgres.surroundings import look
 from snowmelt.preflight.server import server_problems
 from snowmelt.situation import Situation
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +46,10 @@ class Choice:
     restart: tuple[str, ...] = ()
     values: bool = False
     """Whether one query per table measures that its values fit: it reads the columns in question whole."""
+    allow_truncate: bool = False
+    """Whether rows of unknown origin may be truncated where a table is to be emptied."""
+    join: bool = False
+    """Whether only a run under way is taken part in: nothing is begun, and nothing that no worker is about."""
     deadline_seconds: float | None = None
     """How long this process may run, where something ends it: chunks are made small enough for that."""
 
@@ -116,8 +131,12 @@ class Survey:
     ) -> TablePlan:
         try:
             situation = self.situation(job, run_id, stored, choice)
-            if is_named(job, choice.restart):
-                situation = dataclasses.replace(situation, resumes=None)
+            mine = next((load for load in stored if is_same(load, job)), None)
+            left = _left(mine if situation.restarts else None, situation.writers)
+            decides = job.truncate_onstart and situation.resumes is None
+            if decides and situation.target.has_rows and left is not None:
+                database = self._databases[job.target.database]
+                situation = dataclasses.replace(situation, **_counted(database, job, left))
             return plan_table(job, source, situation, values=choice.values)
         except (TableError, TooHeavy) as error:
             return unplannable(job, error)
@@ -137,6 +156,8 @@ class Survey:
             age = choice.max_age_hours or self._config.resume_max_age
             candidates = (database.runs.find(who, age) for database in ledgers)
             run_id = next((run for run in candidates if run is not None), None)
+        if run_id is None and choice.join:
+            raise Refused("no run is under way to join", remedy="begin one: leave --join out")
         if run_id is None:
             return None, []
         found = {database: database.runs.status(run_id) for database in ledgers}
@@ -144,6 +165,10 @@ class Survey:
         if not known:
             raise UnknownName(
                 f"no run {run_id} in the target's ledger", remedy="see: snowmelt runs"
+            )
+        if choice.join and not any(run.live_workers for runs in found.values() for run in runs):
+            raise Refused(
+                f"run {run_id} has no live worker to join", remedy="resume it: leave --join out"
             )
         theirs = found[known[0]][0].source_names
         if theirs != who.source_names:
@@ -169,13 +194,51 @@ class Survey:
         if run_id is not None and stored and not target.has_rows:
             # Another worker of the run may just have emptied it, to read it again: its ledger first.
             stored = database.loads.of(run_id)
+        mine = next((load for load in stored if is_same(load, job)), None)
+        restarts = mine is not None and is_named(job, choice.restart)
+        others = tuple(writer for writer in writers if writer.run_id != run_id)
         return Situation(
             table_hash=table_hash(facts),
             facts=facts,
             target=target,
-            writers=tuple(writer for writer in writers if writer.run_id != run_id),
-            resumes=next((load for load in stored if is_same(load, job)), None),
+            writers=others,
+            resumes=None if restarts else mine,
             resume_hours=choice.max_age_hours or self._config.resume_max_age,
             surroundings=surroundings,
             deadline_seconds=choice.deadline_seconds,
+            mark=self._mark(job, facts, database),
+            allowed=_allowed(job, choice),
+            restarts=restarts,
+            restarted_rows=mine.completed_rows if restarts and mine and not mine.completed else 0,
         )
+
+    def _mark(self, job: TableJob, facts: Mapping[str, object], database: Database) -> Mark | None:
+        if not job.incremental or not database.has_marks:
+            return None
+        return database.loads.mark(str(facts["connection"]), job.source, job.target)
+
+
+def _allowed(job: TableJob, choice: Choice) -> str | None:
+    if choice.allow_truncate:
+        return "--allow-truncate"
+    return "allow_truncate of the table" if job.allow_truncate else None
+
+
+def _left(restarted: StoredLoad | None, others: Sequence[Writer]) -> int | None:
+    """How many rows the target had after the last that wrote it, if all of them are ours."""
+    if restarted is not None:
+        # Of an upsert they are fewer where it wrote a row twice, and then not known to be ours.
+        return restarted.completed_rows if restarted.began_empty else None
+    return others[0].target_rows if others and others[0].completed else None
+
+
+def _counted(database: Database, job: TableJob, left: int) -> dict[str, Any]:
+    """Whether as many rows are there still. What can't be counted is unknown, not nothing."""
+    try:
+        rows = database.target.count(job.target)
+    except ConnectionLost:
+        raise
+    except (TableError, RetriableError) as error:
+        _log.warning("%s: %s", job.target, error, extra={"action": "count_failed"})
+        return {"ours": None}
+    return {"ours": rows == left, "target_rows": rows}

@@ -103,7 +103,8 @@ def test_a_new_table_in_all_its_facts() -> None:
         'public.T in db is created with 3 columns, and with its primary key ("id") at the end'
     )
     assert facts["columns"] == '"id" bigint NOT NULL, "at" timestamp, "note" text'
-    assert facts["truncation"] == "keep (the target is empty and truncate_onstart is not set)"
+    assert facts["mode"] == "append: nobody looks whether a row is there"
+    assert facts["truncation"] == "keep (the target is empty: there is nothing to truncate)"
 
 
 def test_what_fires_is_told() -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors as pg
+from snowflake.connector import errors as sf
 
 from snowmelt.errors import (
+    Blocked,
     ConnectionLost,
     FatalError,
     RetriableError,
@@ -22,6 +24,7 @@ from snowmelt.errors import (
 )
 from snowmelt.postgres.failures import translate, translate_move, translated
 from snowmelt.retry import BASE_SECONDS, CEILING_SECONDS, backoff_seconds
+from snowmelt.sources.snowflake import failures as snowflake
 
 
 class Fixed(Random):
@@ -71,13 +74,15 @@ def test_workers_that_failed_together_do_not_come_back_together() -> None:
     [
         ("40001", RetriableError),  # serialization_failure
         ("40P01", RetriableError),  # deadlock_detected
-        ("55P03", RetriableError),  # lock_not_available
+        ("55P03", Blocked),  # lock_not_available
         ("57014", RetriableError),  # query_canceled
         ("53200", RetriableError),  # out_of_memory
+        ("53400", RetriableError),  # configuration_limit_exceeded
         ("55006", RetriableError),  # object_in_use
         ("08006", ConnectionLost),  # connection_failure
         ("08P01", ConnectionLost),  # protocol_violation
         ("25006", ConnectionLost),  # read_only_sql_transaction
+        ("25P04", ConnectionLost),  # transaction_timeout
         ("53300", ConnectionLost),  # too_many_connections
         ("57P01", ConnectionLost),  # admin_shutdown
         ("57P02", ConnectionLost),  # crash_shutdown
@@ -141,10 +146,63 @@ def test_a_move_is_too_heavy_by_its_time_and_by_memory_alone() -> None:
     for kind in states:
         if issubclass(kind, psycopg.Error) and kind.sqlstate:
             known = translate_move(kind("x"))
-            heavy = kind.sqlstate in ("57014", "53200")
+            heavy = kind.sqlstate in ("57014", "25P04", "53200", "53400")
             assert type(known) is (TooHeavy if heavy else type(translate(kind("x"))))
             assert known.sqlstate == kind.sqlstate
             assert known.remedy or not heavy
+
+
+def of_snowflake(number: int, sqlstate: str = "XX000", text: str = "it went wrong") -> sf.Error:
+    return sf.ProgrammingError(msg=text, errno=number, sqlstate=sqlstate)
+
+
+QUEUED = "Statement was queued for 300 second(s), reached its queued timeout and was canceled."
+TOO_LONG = "Statement reached its statement or warehouse timeout of 300 second(s) and was canceled."
+KILLED = (
+    "SQL execution internal error: Processing aborted due to error 300005; Disappeared worker(s)."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (of_snowflake(604, "57014", "SQL execution canceled"), RetriableError),
+        (of_snowflake(604, "57014", QUEUED), RetriableError),
+        (of_snowflake(630, "57014", QUEUED), RetriableError),
+        (of_snowflake(888, "57014", QUEUED), RetriableError),
+        (of_snowflake(625, "57014", "the number of waiters exceeds 20"), RetriableError),
+        (of_snowflake(888, "57P03", "Warehouse 'W' is being resumed"), RetriableError),
+        (of_snowflake(603, "XX000", "SQL execution internal error"), RetriableError),
+        (of_snowflake(390114, "08001", "the token has expired"), ConnectionLost),
+        (sf.ServiceUnavailableError(errno=503), ConnectionLost),
+        (sf.TooManyRequests(errno=429), ConnectionLost),
+        (sf.OperationalError(msg="no answer", errno=250003), ConnectionLost),
+        (sf.OperationalError(msg="cut short", errno=252013), ConnectionLost),
+        (of_snowflake(630, "57014", TOO_LONG), TooHeavy),
+        (of_snowflake(603, "XX000", KILLED), TooHeavy),
+        (of_snowflake(3001, "42501", "Insufficient privileges"), TableError),
+        (of_snowflake(2003, "42S02", "Table 'T' does not exist"), TableError),
+        (of_snowflake(904, "42000", "invalid identifier"), TableError),
+        (of_snowflake(888, "42000", "nobody knows"), TableError),
+        (of_snowflake(606, "57P03", "No active warehouse selected"), RunError),
+        (of_snowflake(90073, "22000", "resource monitor has exceeded its quota"), RunError),
+        (sf.DatabaseError(msg="wrong password", errno=390100), RunError),
+        (
+            sf.DatabaseError(msg="your free trial has ended", errno=390913, sqlstate="08004"),
+            TableError,
+        ),
+    ],
+)
+def test_an_error_of_snowflake_is_of_one_tier(error: sf.Error, kind: type[SnowmeltError]) -> None:
+    assert type(snowflake.translate(error)) is kind
+
+
+def test_what_is_not_known_of_snowflake_s_numbers_is_not_tried_again() -> None:
+    numbers = snowflake._BY_NUMBER.keys() | range(1_000)
+    kinds = {number: type(snowflake.translate(of_snowflake(number))) for number in numbers}
+    retried = {number for number, kind in kinds.items() if issubclass(kind, RetriableError)}
+    session_over = {250002, 390103, 390104, 390111, 390112, 390114, 390115}
+    assert retried == {603, 604, 630, 709, 710} | session_over
 
 
 def test_the_place_is_filled_in_and_the_driver_error_is_the_cause() -> None:

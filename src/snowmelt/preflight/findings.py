@@ -131,8 +131,8 @@ def _of_key(question: Question, count: int, names: str) -> Refusal:
         )
     repeat = "repeats" if count == 1 else "repeat"
     return Refusal(
-        f"{rows} {repeat} the key {names} of another row",
-        "name columns in uniqueness_columns that tell rows apart, or migrate a view without the repetition",
+        f"{rows} {repeat} the key {names} of another row, and nothing tells which of them an upsert is to keep",
+        "name the source_watermark that tells the newest, or columns in uniqueness_columns that tell rows apart",
     )
 
 

@@ -110,7 +110,7 @@ def questions(
     known = {one.columns[0].name for one in asked if one.measure is Measure.NULLS}
     keyed = [
         one
-        for one in _key(relation, key)
+        for one in (key_questions(relation, key) if key else ())
         if one.measure is Measure.REPEATED or one.columns[0].name not in known
     ]
     return (*asked, *_rows(found), *keyed)
@@ -184,9 +184,11 @@ def _rows(found: Sequence[Pair]) -> Iterator[Question]:
         yield Question(Measure.PAGE_BYTES, columns, room, "a page", widths=widths)
 
 
-def _key(relation: Relation, key: UniqueKey | None) -> Iterator[Question]:
-    if key is None:
-        return
+def key_questions(
+    relation: Relation, key: UniqueKey, *, repeated: bool = True
+) -> Iterator[Question]:
+    """Whether rows lack a part of the key, and unless it is all the same, whether it is repeated, which costs a
+    count of its distinct values."""
     columns = tuple(c for name in key.columns if (c := relation.column(name)) is not None)
     if len(columns) < len(key.columns):
         return  # the source lacks one, which is for the plan to refuse
@@ -194,4 +196,5 @@ def _key(relation: Relation, key: UniqueKey | None) -> Iterator[Question]:
     for column in columns:
         if column.nullable and key.nulls_distinct:
             yield Question(Measure.KEY_NULLS, (column,), 0, holds)
-    yield Question(Measure.REPEATED, columns, 0, holds)
+    if repeated:
+        yield Question(Measure.REPEATED, columns, 0, holds)
