@@ -15,8 +15,8 @@ from snowmelt.app import open_mover as open
 from snowmelt.config import Config, load_config
 from snowmelt.errors import SnowmeltError
 from snowmelt.executors.threads import Threads
-from snowmelt.model import Report
 from snowmelt.plan import Plan
+from snowmelt.status import Report
 from snowmelt.survey import Choice
 
 __all__ = [

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from types import TracebackType
@@ -17,17 +18,17 @@ from snowmelt.config import Config
 from snowmelt.database import Database, server_of
 from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
+from snowmelt.folding import folded, statuses_of
+from snowmelt.gate import Gate
 from snowmelt.matching import is_named, is_same, place_of
 from snowmelt.model import (
     LoadTable,
-    Report,
-    RunStatus,
-    State,
+    Mode,
     StoredLoad,
     TableJob,
-    TableStatus,
     Tag,
 )
+from snowmelt.modes import rows_refusals
 from snowmelt.observer import Observer, Silence
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan, Refusal, TablePlan
@@ -38,9 +39,14 @@ from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
-from snowmelt.refusals import rows_refusals
+from snowmelt.postgres.pressure import PostgresGauge
+from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
+from snowmelt.situation import Situation
+from snowmelt.status import Report, RunStatus
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
+from snowmelt.truncation import Action
+from snowmelt.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +63,8 @@ class Mover:
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
         self._survey = Survey(config, self.jobs, self._origins, self._databases)
+        self.upkeep = Upkeep(config, self._origins, self._databases, self._survey)
+        """What is done to ledgers between runs."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,11 +104,11 @@ class Mover:
             self._record(plan, choice, database)
         work = self._enter(plan)
         observer = observer or Silence()
-        observer.begins(_statuses(plan, self.status(plan.run_id)))
+        observer.begins(statuses_of(plan, self.status(plan.run_id)))
         pulses = {name: Pulse() for name in self._databases}
-        crew = Crew(work, self._hands(pulses, stop.event), observer, stop)
         try:
-            with self._beating(plan.run_id, pulses, stop):
+            with self._beating(plan.run_id, pulses, stop), self._gates() as gates:
+                crew = Crew(work, self._hands(pulses, stop.event), observer, stop, gates)
                 threads = max((one.table.job.parallel_threads for one in work), default=1)
                 (executor or Threads()).run(crew.work, threads)
         finally:
@@ -109,7 +117,7 @@ class Mover:
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
                 self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
-        return _report(plan, ended, time.monotonic() - started, stop)
+        return folded(plan, ended, time.monotonic() - started, stop)
 
     def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:
         """End the run in every ledger; a server that is away is not waited for a second time."""
@@ -134,6 +142,7 @@ class Mover:
         One run at a time, so that of two which planned the same empty table the second is refused here.
         """
         forgotten: list[StoredLoad] = []
+        added: list[TablePlan] = []
         with database.session.transaction(durable=True):
             database.runs.open(
                 plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
@@ -144,6 +153,7 @@ class Mover:
                     continue
                 _log_decision(table)
                 if table.resumes is not None:
+                    _require_stored(table, stored)
                     continue
                 mine = next((load for load in stored if is_same(load, table.job)), None)
                 if mine is not None and not is_named(table.job, choice.restart):
@@ -151,10 +161,17 @@ class Mover:
                 if mine is not None:
                     database.loads.forget(plan.run_id, mine.table_id)
                     forgotten.append(mine)
-                situation = self._survey.situation(table.job, plan.run_id, ())
-                if refusals := rows_refusals(situation):
+                situation = self._survey.situation(table.job, plan.run_id, (), choice)
+                if refusals := rows_refusals(table.job, situation, table.truncation):
                     raise Refused(_refused([(table, refusal) for refusal in refusals]))
+                _require_same_mark(table, situation)
                 database.loads.add(plan.run_id, table)
+                added.append(table)
+            # Last, so that no table is locked while others are written down.
+            emptied = [table for table in added if table.truncation.action is Action.TRUNCATE]
+            database.loads.truncate(
+                plan.run_id, {table.job.target: table.truncation.rows for table in emptied}
+            )
         for load in forgotten:
             name = database.server.database
             self._origins.tidy_quietly(Tag(plan.run_id, name, load.table_id), [load])
@@ -171,12 +188,17 @@ class Mover:
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
                 if load.create and not load.completed:
-                    database.target.create(table.job.target, load.columns)
+                    merges = load.mode is not Mode.APPEND
+                    unique = table.job.uniqueness_columns if merges else ()
+                    database.target.create(
+                        table.job.target, load.columns, unique, primary=load.unique_is_primary
+                    )
                 work.append(self._table_work(plan.run_id, table.job, load))
         return work
 
     def _table_work(self, run_id: UUID, job: TableJob, load: StoredLoad) -> TableWork:
         database = job.target.database
+        job = replace(job, source=replace(job.source, window=load.window))
         table = LoadTable(
             load.table_id,
             job,
@@ -198,11 +220,23 @@ class Mover:
                     PostgresClaims(session, pulses[name]),
                     PostgresLoads(session),
                     PostgresTarget(session),
+                    session.close,
                 )
             finally:
                 session.close()
 
         return open_hands
+
+    @contextmanager
+    def _gates(self) -> Iterator[Mapping[str, Gate]]:
+        """Where workers wait while a server suffers. It is looked at in place of the main thread's session."""
+        gates = {}
+        with ExitStack() as stack:
+            for name, database in self._databases.items():
+                database.session.close()
+                gauge = stack.enter_context(closing(PostgresGauge(database.server)))
+                gates[name] = Gate(database.server.address, gauge.look)
+            yield gates
 
     @contextmanager
     def _beating(self, run_id: UUID, pulses: Mapping[str, Pulse], stop: Stop) -> Iterator[None]:
@@ -262,6 +296,8 @@ class Mover:
         ledgers = [database for database in self._databases.values() if database.has_ledger]
         aborted = [database.runs.abort(run_id) for database in ledgers]
         loads = [load for database in ledgers for load in database.loads.of(run_id)]
+        for database in ledgers:
+            drop_staging(database.session, [load.table_id for load in database.loads.of(run_id)])
         try:
             self._origins.tidy(Tag(run_id), loads)
         except SnowmeltError as error:
@@ -270,26 +306,26 @@ class Mover:
         return any(aborted)
 
 
-def _report(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) -> Report:
-    """What the ledgers say of the run, and of the tables that this process was asked for."""
-    tables = _statuses(plan, ended)
-    errors = [str(stop.error)] if stop.error else []
-    errors += [table.error for table in tables if table.error and table.state is State.FAILED]
-    if stop.reason == "aborted" or not errors:  # an abort is known from the ledger, heard of or not
-        errors += [f"run {run.run_id}: {run.error}" for run in ended if run.error]
-    states = {run.state for run in ended}
-    if errors or State.FAILED in states:
-        state = State.FAILED
-    else:
-        state = State.COMPLETED if states == {State.COMPLETED} else State.PARTIAL
-    return Report(plan.run_id, state, tables, seconds, plan.resumed, tuple(errors))
+def _require_stored(table: TablePlan, stored: Sequence[StoredLoad]) -> None:
+    """Raise Refused where the load that is to go on was removed since it was planned to."""
+    if any(is_same(load, table.job) for load in stored):
+        return
+    raise Refused(
+        "the run that was to go on was removed from the ledger just now",
+        table=str(table.job.target),
+        remedy="run again: it is planned anew",
+    )
 
 
-def _statuses(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:
-    """The tables of the plan, out of all that the run has in its ledgers."""
-    mine = {(table.job.target.database, str(table.job.target)) for table in plan.tables}
-    return tuple(
-        table for run in runs for table in run.tables if (table.database, table.target) in mine
+def _require_same_mark(table: TablePlan, situation: Situation) -> None:
+    """Raise Refused where another run has moved the mark since the window was planned by it."""
+    window, mark = table.job.source.window, situation.mark
+    if window is None or table.mark == mark or not situation.target.has_rows:
+        return
+    raise Refused(
+        "the mark of the table has moved since it was planned",
+        table=str(table.job.target),
+        remedy="run again: it is planned anew",
     )
 
 
@@ -299,13 +335,20 @@ def open_mover(config: Config) -> Mover:
 
 
 def _log_decision(table: TablePlan) -> None:
-    _log.info(
-        "truncation decision",
+    """Of rows that were to go and stay a person is told without asking: no later load removes them."""
+    decision, target = table.truncation, str(table.job.target)
+    stay = decision.row in ("lost-resume", "foreign-rows")
+    text = "%s: the rows are preserved, %s; to remove them run once with --allow-truncate"
+    _log.log(
+        logging.WARNING if stay else logging.INFO,
+        text if stay else "%s: truncation decision, %s",
+        target,
+        decision.reason,
         extra={
-            "action": table.truncation.action.value,
-            "table": str(table.job.target),
-            "decision": table.truncation.row,
-            "reason": table.truncation.reason,
+            "action": decision.action.value,
+            "table": target,
+            "decision": decision.row,
+            "reason": decision.reason,
         },
     )
 

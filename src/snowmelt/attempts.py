@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from snowmelt.chunking.chunks import Chunk, QueryOnce
-from snowmelt.errors import RetriableError, RunError, SnowmeltError, TableError, TooHeavy
+from snowmelt.errors import (
+    NeedsStaging,
+    RetriableError,
+    RunError,
+    SnowmeltError,
+    TableError,
+    TooHeavy,
+)
 from snowmelt.extraction import run_query
 from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Claims, QuerySource, Source, Target
@@ -52,12 +59,27 @@ def attempt(
     if isinstance(claim.chunk.range, QueryOnce):
         return _expand(claim, table, source, claims)
     try:
-        return move(claim, table, source, target, on_bytes, signs_of_life(claims, claim))
+        try:
+            return move(claim, table, source, target, on_bytes, signs_of_life(claims, claim))
+        except NeedsStaging as error:
+            _stage(claim, table, claims, error)
+            return move(claim, table, source, target, on_bytes, signs_of_life(claims, claim))
     except TooHeavy as error:
         resized = resize(claim, table, source, claims, str(error))
         if resized is None:
             raise
         return resized
+
+
+def _stage(claim: Claim, table: LoadTable, claims: Claims, error: NeedsStaging) -> None:
+    """From the first row that is there already the table's chunks are merged, whoever moves them."""
+    if claims.stage(claim):
+        _log.info(
+            "%s: %s; its chunks go through staging from here on",
+            table.job,
+            error.what,
+            extra={"action": "staged", "table_id": table.table_id, "chunk_id": claim.chunk.id},
+        )
 
 
 def _expand(claim: Claim, table: LoadTable, source: Source, claims: Claims) -> Expanded:

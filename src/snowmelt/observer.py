@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from snowmelt.errors import SnowmeltError
-from snowmelt.model import Claim, LoadTable, Outcome, TableStatus
+from snowmelt.model import (
+    Claim,
+    LoadTable,
+    Outcome,
+)
 from snowmelt.ports import Replanned
+from snowmelt.status import TableStatus
 
 
 class Observer(Protocol):

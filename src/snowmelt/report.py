@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from snowmelt.model import Report, RunStatus, TableStatus
+from snowmelt.model import Mark, TableJob
+from snowmelt.refusal import Refusal
+from snowmelt.status import Report, RunStatus, TableStatus
 
 
 def report_json(report: Report) -> dict[str, object]:
@@ -35,6 +37,21 @@ def status_json(run: RunStatus) -> dict[str, object]:
         "error": run.error,
         "tables": [table_json(table) for table in run.tables],
     }
+
+
+def adopted_json(
+    done: Sequence[tuple[TableJob, Mark | Refusal]],
+) -> list[dict[str, object]]:
+    """Tables as `snowmelt adopt --json` prints them."""
+    return [
+        {
+            "table": str(job),
+            "watermark": outcome.column if isinstance(outcome, Mark) else None,
+            "mark": str(outcome.value) if isinstance(outcome, Mark) else None,
+            "refused": str(outcome) if isinstance(outcome, Refusal) else None,
+        }
+        for job, outcome in done
+    ]
 
 
 def table_json(table: TableStatus) -> dict[str, object]:

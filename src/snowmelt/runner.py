@@ -7,7 +7,7 @@ import random
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -16,6 +16,7 @@ from pathlib import PurePath
 from snowmelt.attempts import Expanded, Resized, attempt, given_up
 from snowmelt.chunking.chunks import ResultBatches
 from snowmelt.errors import (
+    Blocked,
     ClaimLost,
     FatalError,
     ResultGone,
@@ -25,6 +26,7 @@ from snowmelt.errors import (
     TableError,
 )
 from snowmelt.extraction import replan
+from snowmelt.gate import Answer, Gate
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.observer import Observer
 from snowmelt.ports import Claims, Loads, OpenSource, QuerySource, Settled, Source, Target
@@ -53,11 +55,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What one worker thread works with: sessions of its own to one ledger and target."""
+    """What one worker thread works with: a session of its own to one ledger and target. `rest` closes it until
+    it is used again."""
 
     claims: Claims
     loads: Loads
     target: Target
+    rest: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -88,19 +92,25 @@ class Crew:
         open_hands: OpenHands,
         observer: Observer,
         stop: Stop,
+        gates: Mapping[str, Gate],
     ) -> None:
+        """`gates`: for each target database, where workers wait while its server suffers."""
         self._tables = tuple(tables)
         self._open_hands = open_hands
         self._observer = observer
         self._stop = stop
+        self._gates = gates
         self._news = threading.Event()
         self._errors: Counter[tuple[TargetTable, int]] = Counter()
+        self._blocked: Counter[tuple[TargetTable, int]] = Counter()
         self._random = random.Random()
 
     def work(self) -> None:
         """Take chunks until every table is closed or the run is stopped."""
         with ExitStack() as stack:
             kit = _Kit(self._open_hands, stack)
+            for gate in self._gates.values():
+                stack.callback(gate.leave, kit)
             while not self._stop.event.is_set():
                 try:
                     step = self._step(kit)
@@ -123,6 +133,9 @@ class Crew:
         for work in self._tables:
             if work.closed:
                 continue
+            if self._held_up(kit, work.database):
+                step = _Step.WAIT
+                continue
             if not work.slots.acquire(blocking=False):
                 step = _Step.WAIT
                 continue
@@ -137,6 +150,13 @@ class Crew:
             finally:
                 work.slots.release()
         return step
+
+    def _held_up(self, kit: _Kit, database: str) -> bool:
+        """Whether the worker may take nothing of the database's now, for its server's sake."""
+        answer = self._gates[database].ask(kit)
+        if answer is Answer.REST:
+            kit.rest(database)
+        return answer is not Answer.GO
 
     def _attempt(self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
         try:
@@ -218,12 +238,20 @@ class Crew:
 
     def _retry(self, hands: Hands, work: TableWork, claim: Claim, error: RetriableError) -> None:
         chunk = (work.table.job.target, claim.chunk.id)
-        self._errors[chunk] += 1
-        attempts = self._errors[chunk]
-        if attempts > work.table.job.max_retry_attempts:
-            self._fail(hands, work, claim, given_up(error, attempts, claim.chunk, work.table))
-            return
-        settled = hands.claims.settle(claim, str(error), backoff_seconds(attempts, self._random))
+        if isinstance(error, Blocked):
+            self._blocked[chunk] += 1
+            pause = backoff_seconds(self._blocked[chunk], self._random)
+            error.located(table=str(work.table.job.target), chunk=claim.chunk.id)
+            _log.warning("%s", error, extra={"action": "blocked", "seconds": pause})
+        else:
+            self._blocked[chunk] = 0
+            self._errors[chunk] += 1
+            attempts = self._errors[chunk]
+            if attempts > work.table.job.max_retry_attempts:
+                self._fail(hands, work, claim, given_up(error, attempts, claim.chunk, work.table))
+                return
+            pause = backoff_seconds(attempts, self._random)
+        settled = hands.claims.settle(claim, str(error), pause)
         if settled is Settled.COMPLETED:
             planned = claim.chunk.planned_rows or 0
             outcome = Outcome(claim.table_id, claim.chunk.id, planned, planned, 0, 0)
@@ -314,6 +342,11 @@ class _Kit:
         if database not in self._hands:
             self._hands[database] = self._stack.enter_context(self._open_hands(database))
         return self._hands[database]
+
+    def rest(self, database: str) -> None:
+        """Close the session to a database until it is used again."""
+        if database in self._hands:
+            self._hands[database].rest()
 
     def source(self, work: TableWork) -> Source:
         name = work.table.job.source_name

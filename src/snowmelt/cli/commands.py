@@ -17,58 +17,36 @@ import typer
 from snowmelt.app import Mover
 from snowmelt.cli import plans, show
 from snowmelt.cli.console import configure_logging, document, err, messages, out
+from snowmelt.cli.options import (
+    AllowTruncate,
+    ConfigPath,
+    Debug,
+    Details,
+    Join,
+    Json,
+    NoResume,
+    NoValues,
+    Quiet,
+    Restart,
+    ResumeAge,
+    ResumeRun,
+    RunId,
+    Sources,
+    Tables,
+    Threads,
+    Verbose,
+    app,
+    load,
+)
 from snowmelt.cli.progress import Gauges, shown
-from snowmelt.config import Config, json_schema, load_config
-from snowmelt.errors import UsageError
+from snowmelt.config import json_schema
 from snowmelt.plan import Plan, Refusal
 from snowmelt.plan_document import plan_json
 from snowmelt.report import report_json, status_json
 from snowmelt.runner import Stop
 from snowmelt.survey import Choice
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Moves tables into PostgreSQL: each row exactly once, resumable.",
-)
-
-CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
 PARTIAL = 3
-
-ConfigPath = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", help=f"Config file; else the first of {', '.join(CONFIGS)}."),
-]
-Sources = Annotated[list[str] | None, typer.Argument(help="Source names; all if none is given.")]
-Tables = Annotated[
-    list[str] | None, typer.Option("--table", help="Only this table; may be given repeatedly.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log each event.")]
-Details = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Tell all of each table, and log each event.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Log errors only, show no progress.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Log everything, show tracebacks.")]
-NoResume = Annotated[bool, typer.Option("--no-resume", help="Begin a new run.")]
-ResumeRun = Annotated[UUID | None, typer.Option("--resume-run-id", help="Resume this run.")]
-ResumeAge = Annotated[
-    float | None,
-    typer.Option("--resume-max-age", help="Hours since a run's last activity that it is resumed."),
-]
-Restart = Annotated[
-    list[str] | None,
-    typer.Option("--restart-table", help="Plan this table anew within the resumed run."),
-]
-Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
-NoValues = Annotated[
-    bool,
-    typer.Option(
-        "--no-values", help="Leave out the query per table that measures whether its values fit."
-    ),
-]
-RunId = Annotated[UUID, typer.Argument(help="The run, as `snowmelt runs` lists it.")]
 
 
 @app.command()
@@ -89,7 +67,7 @@ def check(
     if schema:
         document(json_schema())
         return
-    with messages(), Mover(_load(config, sources)) as mover:
+    with messages(), Mover(load(config, sources)) as mover:
         tried = list(mover.check())
         wrong = [(what, error) for what, error in tried if error]
         refusals = [] if wrong else _refusals(mover.plan(Choice(values=not no_values)))
@@ -121,6 +99,7 @@ def plan(
     resume_run_id: ResumeRun = None,
     resume_max_age: ResumeAge = None,
     restart_table: Restart = None,
+    allow_truncate: AllowTruncate = False,
     no_values: NoValues = False,
     json: Json = False,
     verbose: Details = False,
@@ -133,8 +112,8 @@ def plan(
     """
     configure_logging(verbose, quiet, debug)
     choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
-    choice = dataclasses.replace(choice, values=not no_values)
-    with messages(), Mover(_load(config, sources, table or (), threads)) as mover:
+    choice = dataclasses.replace(choice, values=not no_values, allow_truncate=allow_truncate)
+    with messages(), Mover(load(config, sources, table or (), threads)) as mover:
         planned = mover.plan(choice)
         if json:
             document(plan_json(planned))
@@ -154,6 +133,8 @@ def migrate(
     resume_run_id: ResumeRun = None,
     resume_max_age: ResumeAge = None,
     restart_table: Restart = None,
+    allow_truncate: AllowTruncate = False,
+    join: Join = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -165,7 +146,12 @@ def migrate(
     """
     configure_logging(verbose, quiet, debug)
     choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
-    with messages(), Mover(_load(config, sources, table or (), threads)) as mover:
+    if join and (no_resume or restart_table):
+        raise typer.BadParameter(
+            "--join takes part in a run as it is: leave --no-resume and --restart-table out"
+        )
+    choice = dataclasses.replace(choice, allow_truncate=allow_truncate, join=join)
+    with messages(), Mover(load(config, sources, table or (), threads)) as mover:
         for warning in mover.config.warnings:
             err.print(f"warning: {warning}", markup=False)
         stop, gauges = Stop(), Gauges()
@@ -192,7 +178,7 @@ def status(
 ) -> None:
     """One run, table by table."""
     configure_logging(False, False, debug)
-    with messages(), Mover(_load(config)) as mover:
+    with messages(), Mover(load(config)) as mover:
         found = mover.status(run_id, limit=1) if run_id is None else mover.status(run_id)
         if json:
             document([status_json(run) for run in found])
@@ -209,7 +195,7 @@ def runs(
 ) -> None:
     """The latest runs."""
     configure_logging(False, False, debug)
-    with messages(), Mover(_load(config)) as mover:
+    with messages(), Mover(load(config)) as mover:
         found = mover.status(limit=limit)
         if json:
             document([status_json(run) for run in found])
@@ -223,7 +209,7 @@ def abort(
 ) -> None:
     """End a run for good: its workers stop, and it is never resumed. Rows that were committed stay."""
     configure_logging(False, False, debug)
-    with messages(), Mover(_load(config)) as mover:
+    with messages(), Mover(load(config)) as mover:
         aborted = mover.abort(run_id)
         if json:
             document({"run_id": str(run_id), "aborted": aborted})
@@ -254,22 +240,6 @@ def demo(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 usage or config error, 3 partial."""
     app(args=list(arguments) if arguments is not None else None)
-
-
-def _load(
-    path: Path | None,
-    sources: Sequence[str] | None = None,
-    tables: Sequence[str] = (),
-    threads: int | None = None,
-) -> Config:
-    if path is None:
-        path = next((Path(name) for name in CONFIGS if Path(name).exists()), None)
-    if path is None:
-        raise UsageError(
-            f"no config file here: looked for {', '.join(CONFIGS)}", remedy="name one with -c FILE"
-        )
-    config = load_config(path, sources=sources or None)
-    return config.with_overrides(threads=threads, tables=tables)
 
 
 def _refusals(plan: Plan) -> list[tuple[str | None, Refusal]]:

@@ -16,8 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from snowmelt.errors import SnowmeltError
-from snowmelt.model import Claim, LoadTable, Outcome, TableStatus
+from snowmelt.model import (
+    Claim,
+    LoadTable,
+    Outcome,
+)
 from snowmelt.ports import Replanned
+from snowmelt.status import TableStatus
 
 LINE_SECONDS = 10.0
 """Between two plain lines about a table that moves."""
@@ -69,7 +74,11 @@ class Gauges:
     def begins(self, tables: Sequence[TableStatus]) -> None:
         self._gauges = {
             (table.database, table.target): Gauge(
-                table.target, table.planned_rows, table.chunks, table.rows, table.completed_chunks
+                table.target,
+                table.planned_rows,
+                table.chunks,
+                table.rows + table.skipped,
+                table.completed_chunks,
             )
             for table in tables
         }
@@ -86,7 +95,7 @@ class Gauges:
         with self._lock:
             gauge = self._gauge(table)
             gauge.in_flight.pop(claim.token, None)
-            gauge.rows += outcome.rows_written
+            gauge.rows += outcome.rows_read
             gauge.completed_chunks += 1
 
     def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snowmelt.model import Report, RunStatus, State, TableStatus
+from snowmelt.cleaning import Cleaned
+from snowmelt.formats import counted
+from snowmelt.model import Mark, TableJob
 from snowmelt.plan import Refusal
+from snowmelt.status import Report, RunStatus, State, TableStatus
 
 _COLOURS = {State.COMPLETED: "green", State.FAILED: "red", State.PARTIAL: "yellow"}
 
@@ -70,6 +73,39 @@ def statuses(console: Console, runs: Sequence[RunStatus]) -> None:
         _tables(console, run.tables)
 
 
+def adopted(console: Console, done: Sequence[tuple[TableJob, Mark | Refusal]]) -> None:
+    """Which tables have a first mark now."""
+    for job, outcome in done:
+        if isinstance(outcome, Mark):
+            told = f"begins at {outcome.value} of {outcome.column}"
+        else:
+            told = f"not adopted: {outcome}"
+        console.print(f"{job}: {told}", markup=False)
+
+
+def cleaned(console: Console, done: Sequence[Cleaned], *, dry_run: bool) -> None:
+    """What was removed, a line for each kind, and what could not be."""
+    would = "would be " if dry_run else ""
+    for one in done:
+        for what, verb, names in (
+            ("staging table", "dropped", one.staging),
+            ("worker", "marked as ended", one.ended),
+            ("worker", "removed", one.workers),
+            ("clone", "dropped", one.clones),
+            ("load", "removed", one.loads),
+            ("run", "removed", one.runs),
+        ):
+            listed = f": {', '.join(names)}" if names else ""
+            line = f"{one.database}: {counted(len(names), what)} {would}{verb}{listed}"
+            console.print(line, markup=False)
+        for name in one.elsewhere:
+            told = f"{one.database}: clone {name} is of a source that the config does not have"
+            console.print(told, markup=False)
+        for left in one.left:
+            line = f"{one.database}: {left.name} is left: {left.why}"
+            console.print(line, style="red", markup=False)
+
+
 def listed(console: Console, runs: Sequence[RunStatus]) -> None:
     """Runs, a line each."""
     if not runs:
@@ -93,13 +129,16 @@ def listed(console: Console, runs: Sequence[RunStatus]) -> None:
 
 
 def _tables(console: Console, tables: Sequence[TableStatus]) -> None:
-    grid = _grid("table", "status", "chunks", "rows", "planned", "MB", "retries", "resized")
+    grid = _grid(
+        "table", "status", "chunks", "rows", "skipped", "planned", "MB", "retries", "resized"
+    )
     for table in tables:
         grid.add_row(
             table.target,
             Text(table.state.value, style=_COLOURS.get(table.state, "")),
             f"{table.completed_chunks:,}/{table.chunks:,}",
             f"{table.rows:,}",
+            f"{table.skipped:,}",
             "" if table.planned_rows is None else f"{table.planned_rows:,}",
             f"{table.bytes / 1e6:,.1f}",
             f"{table.retries:,}",
@@ -110,7 +149,7 @@ def _tables(console: Console, tables: Sequence[TableStatus]) -> None:
 
 def _grid(*names: str) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    numbers = {"rows", "planned", "MB", "retries", "resized", "chunks", "tables"}
+    numbers = {"rows", "skipped", "planned", "MB", "retries", "resized", "chunks", "tables"}
     for name in names:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     return table

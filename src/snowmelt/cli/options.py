@@ -1,0 +1,82 @@
+"""The command line's app, the options that commands share, and the config that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from snowmelt.config import Config, load_config
+from snowmelt.errors import UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Moves tables into PostgreSQL: each row exactly once, resumable.",
+)
+
+CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", help=f"Config file; else the first of {', '.join(CONFIGS)}."),
+]
+Sources = Annotated[list[str] | None, typer.Argument(help="Source names; all if none is given.")]
+Tables = Annotated[
+    list[str] | None, typer.Option("--table", help="Only this table; may be given repeatedly.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log each event.")]
+Details = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Tell all of each table, and log each event.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Log errors only, show no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything, show tracebacks.")]
+NoResume = Annotated[bool, typer.Option("--no-resume", help="Begin a new run.")]
+ResumeRun = Annotated[UUID | None, typer.Option("--resume-run-id", help="Resume this run.")]
+ResumeAge = Annotated[
+    float | None,
+    typer.Option("--resume-max-age", help="Hours since a run's last activity that it is resumed."),
+]
+Restart = Annotated[
+    list[str] | None,
+    typer.Option("--restart-table", help="Plan this table anew within the resumed run."),
+]
+AllowTruncate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-truncate",
+        help="Where a table is to be emptied, remove rows of unknown origin as well.",
+    ),
+]
+Join = Annotated[
+    bool, typer.Option("--join", help="Take part in a run that is under way; begin none.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
+NoValues = Annotated[
+    bool,
+    typer.Option(
+        "--no-values", help="Leave out the query per table that measures whether its values fit."
+    ),
+]
+RunId = Annotated[UUID, typer.Argument(help="The run, as `snowmelt runs` lists it.")]
+
+
+def load(
+    path: Path | None,
+    sources: Sequence[str] | None = None,
+    tables: Sequence[str] = (),
+    threads: int | None = None,
+) -> Config:
+    """The config of a command, with only the sources and tables that it names."""
+    if path is None:
+        path = next((Path(name) for name in CONFIGS if Path(name).exists()), None)
+    if path is None:
+        raise UsageError(
+            f"no config file here: looked for {', '.join(CONFIGS)}", remedy="name one with -c FILE"
+        )
+    config = load_config(path, sources=sources or None)
+    return config.with_overrides(threads=threads, tables=tables)

@@ -1,0 +1,82 @@
+"""What is done to ledgers between runs: first marks, cleaning, questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from snowmelt.adoption import adoptable, adopted
+from snowmelt.chunking.chunks import Key
+from snowmelt.cleaning import Cleaned, cleaned
+from snowmelt.config import Config
+from snowmelt.database import Database
+from snowmelt.model import Mark, TableJob
+from snowmelt.origin import Origins
+from snowmelt.postgres.migrations import migrate_ledger
+from snowmelt.postgres.monitoring import Answer, ask, question
+from snowmelt.postgres.upkeep import Cleaning
+from snowmelt.refusal import Refusal
+from snowmelt.survey import Survey
+
+
+class Upkeep:
+    """Over the ledgers of a config's target databases."""
+
+    def __init__(
+        self,
+        config: Config,
+        origins: Origins,
+        databases: Mapping[str, Database],
+        survey: Survey,
+    ) -> None:
+        self._config = config
+        self._origins = origins
+        self._databases = databases
+        self._survey = survey
+
+    def adopt(self) -> tuple[tuple[TableJob, Mark | Refusal], ...]:
+        """Set the first mark of each table whose target was loaded by other means, where that may be done."""
+        done: list[tuple[TableJob, Mark | Refusal]] = []
+        for job in self._config.jobs():
+            database = self._databases[job.target.database]
+            migrate_ledger(database.session)
+            with closing(self._origins.open(job.source_name)()) as source:
+                relation = source.describe(job.source)
+            situation = self._survey.situation(job, None, ())
+            outcome: Mark | Refusal | Key = adoptable(job, relation, situation)
+            if isinstance(outcome, Key):
+                column = job.target_watermark or outcome.column
+                outcome = adopted(job, outcome, database.target.latest(job.target, column))
+            if isinstance(outcome, Mark):
+                place = str(situation.facts["connection"])
+                if not database.loads.adopt(place, job.source, job.target, outcome):
+                    outcome = Refusal(
+                        "another process has set a mark just now", "run again to see it"
+                    )
+            done.append((job, outcome))
+        return tuple(done)
+
+    def cleanup(self, days: int | None = None, *, dry_run: bool = False) -> tuple[Cleaned, ...]:
+        """Remove what ended loads have left: staging tables, clones at the sources, workers long gone, and
+        runs that ended more than `days` days ago, else `retention_days` of the config, if either is set.
+        What can't be removed is told. `dry_run` tells the same, and removes nothing."""
+        days = self._config.retention_days if days is None else days
+        return tuple(
+            cleaned(
+                database.server.database,
+                Cleaning(database.session, days=days, resume_hours=self._config.resume_max_age),
+                self._origins,
+                dry_run=dry_run,
+            )
+            for database in self._databases.values()
+            if database.has_marks  # a ledger of an older release is upgraded by `migrate`
+        )
+
+    def ask(self, name: str) -> tuple[Answer, ...]:
+        """What each ledger answers to a question of `monitoring.sql`. Raises UnknownName."""
+        question(name)
+        return tuple(
+            ask(database.session, name)
+            for database in self._databases.values()
+            if database.has_ledger
+        )
