@@ -2,18 +2,18 @@
 
 `parquet` sets snowmelt from Parquet beside raw COPY and DuckDB, `wire` sets snowmelt from Snowflake, played by a
 stand-in for its server, beside the bare connector, dlt and Sling; `planning` shows what it takes to cut a table
-into many chunks.
+into many chunks; `modes` sets upserts and insert-only loads beside plain COPY.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import parquet, planning, wire
+from benchmarks import modes, parquet, planning, wire
 from snowmelt.demo.place import roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 
-PARTS = ("parquet", "wire", "planning")
+PARTS = ("parquet", "wire", "planning", "modes")
 # A server that was sized for loading: no checkpoint falls into a round.
 SERVER = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--lineitem-rows", type=int, default=2_000_000)
     parser.add_argument("--wide-rows", type=int, default=200_000)
     parser.add_argument("--wire-rows", type=int, default=1_000_000)
+    parser.add_argument("--mode-rows", type=int, default=1_000_000)
     parser.add_argument("--no-peers", action="store_true", help="wire: leave dlt and Sling out")
     options = parser.parse_args()
     parts = (options.only,) if options.only else PARTS
@@ -39,6 +40,8 @@ def main() -> None:
             wire.run(folder, server.dsn(), options.rounds, options.wire_rows, peers=peers)
         if "planning" in parts:
             planning.run(folder, server.dsn(), options.rounds)
+        if "modes" in parts:
+            modes.run(folder, server.dsn(), options.rounds, options.mode_rows)
 
 
 if __name__ == "__main__":

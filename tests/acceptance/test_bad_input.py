@@ -205,7 +205,7 @@ TARGETS = {
         server={"user": "bad_input_reader", "password": "reader"},
     ),
     "rows that nobody may read": Wrong(
-        ("permission denied", "grant"),
+        ("permission denied", "GRANT SELECT ON"),
         target="CREATE TABLE {} (id bigint, at timestamp, note text); "
         "GRANT INSERT ON {} TO bad_input_reader",
         server={"user": "bad_input_reader", "password": "reader"},
@@ -213,15 +213,27 @@ TARGETS = {
     ),
 }
 MODES = {
-    "insert only": Wrong(
-        ("insert_only_mode", "set insert_only_mode to false"), table=table(insert_only_mode=True)
-    ),
-    "upsert": Wrong(
-        ("uniqueness_columns", "upsert", "set uniqueness_columns to null"),
+    "no unique index": Wrong(
+        ("no unique index", '"id"', "CREATE UNIQUE INDEX"),
+        target="CREATE TABLE {} (id bigint, at timestamp, note text)",
         table=table(uniqueness_columns=["id"]),
     ),
-    "watermark": Wrong(
-        ("watermark", "set both to null"), table=table(source_watermark="at", target_watermark="at")
+    "a partial unique index": Wrong(
+        ("no unique index", "partial", "CREATE UNIQUE INDEX"),
+        target="CREATE TABLE {} (id bigint, at timestamp, note text); "
+        "CREATE UNIQUE INDEX ON {} (id) WHERE id > 0",
+        table=table(uniqueness_columns=["id"], insert_only_mode=True),
+    ),
+    "a key that the source lacks": Wrong(
+        ("uniqueness_columns", '"ID"', '"id" was perhaps meant'),
+        table=table(uniqueness_columns=["ID"]),
+    ),
+    "a watermark that the source lacks": Wrong(
+        ("source_watermark", '"changed"'), table=table(source_watermark="changed")
+    ),
+    "a watermark without an order of time": Wrong(
+        ("source_watermark", '"note"', "name the column that says when a row changed"),
+        table=table(source_watermark="note"),
     ),
     "disable index": Wrong(
         ("disable_index", "set disable_index to false"), table=table(disable_index=True)

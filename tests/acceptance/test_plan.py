@@ -20,7 +20,17 @@ from tests.support import Database, command, config_for, duckdb_file, snowmelt, 
 
 ROWS = 20_000
 VISITS = {"source": "FACT_VISITS", "chunking_columns": ["Visit Updated Timestamp"]}
-BASE_LABELS = {"strategy", "rows", "chunks", "time", "disk", "snapshot", "target", "truncation"}
+BASE_LABELS = {
+    "strategy",
+    "mode",
+    "rows",
+    "chunks",
+    "time",
+    "disk",
+    "snapshot",
+    "target",
+    "truncation",
+}
 RUN_LABELS = {"in all", "time", "memory", "disk", "ledger", "note"}
 PLAN_KEYS = {
     "run_id",
@@ -54,6 +64,7 @@ TABLE_KEYS = {
     "target",
     "target_database",
     "strategy",
+    "mode",
     "reason",
     "one_query",
     "rows",
@@ -239,15 +250,15 @@ def _numbers(value: object, name: str = "") -> Iterator[tuple[str, int | float]]
 def test_what_is_refused_ends_with_1_and_stands_last(
     database: Database, tmp_path: Path, visits: Path
 ) -> None:
-    wrong = {**VISITS, "target": "other", "insert_only_mode": True}
+    wrong = {**VISITS, "target": "other", "disable_index": True}
     config = write_config(tmp_path, config_for(database, visits, VISITS, wrong))
 
     told = snowmelt(config, "plan")
 
     assert told.returncode == 1
     *_, what, remedy = told.stdout.strip().splitlines()
-    assert what.startswith("s: FACT_VISITS → public.other: insert_only_mode")
-    assert remedy == "  → set insert_only_mode to false and start with an empty target"
+    assert what.startswith("s: FACT_VISITS → public.other: disable_index")
+    assert remedy.startswith("  → set disable_index to false")
     document = json.loads(snowmelt(config, "plan", "--json").stdout)
     assert document["refused"]
     assert [len(table["refusals"]) for table in document["tables"]] == [0, 1]
