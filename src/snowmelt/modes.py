@@ -92,7 +92,8 @@ def rows_refusals(
         )
     if finds_rows(job, situation.surroundings):
         return ()
-    if job.incremental and situation.mark is not None:
+    # Only an append reads nothing twice: the others read from the mark on, and what lies before it by the overlap.
+    if job.mode is Mode.APPEND and job.incremental and situation.mark is not None:
         if situation.restarted_rows:
             return (_twice(situation.restarted_rows),)
         if newest is None or newest.completed:
