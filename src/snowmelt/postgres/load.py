@@ -127,7 +127,7 @@ class PostgresLoad:
         self._session = session
         self._staging = staging or Staging(session)
         self._target = ddl.identifier(table.job.target)
-        self._stage: sql.Identifier | None = None
+        self._stage: TargetTable | None = None
         self._connection = session.connection
         self._fence = {
             "table_id": claim.table_id,
@@ -153,7 +153,7 @@ class PostgresLoad:
     ) -> None:
         self._leave(error)
 
-    def _staged(self) -> sql.Identifier | None:
+    def _staged(self) -> TargetTable | None:
         """The staging table, where rows go through one. Rows that are to be skipped where they are there do so
         from the first that was found to be."""
         job = self._table.job
@@ -166,7 +166,7 @@ class PostgresLoad:
                 return None
         columns = [column.name for column in self._table.columns]
         claim = self._claim
-        return self._staging.emptied(claim.table_id, claim.worker_id, self._target, columns)
+        return self._staging.emptied(claim.table_id, claim.worker_id, job.target, columns)
 
     def _begin(self) -> None:
         try:
@@ -232,12 +232,24 @@ class PostgresLoad:
         lock: LiteralString = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
         self._connection.execute(sql.SQL(lock).format(self._target))
         columns = ddl.columns(self._connection, target)
+        if self._stage is not None:
+            self._require_same_types(self._stage, columns)
         return Encoder(_encoded(self._table, columns), self._table.key)
+
+    def _require_same_types(self, stage: TargetTable, columns: Iterable[TargetColumn]) -> None:
+        """Give the chunk back where the target was altered after its staging table was made: bytes for the one
+        could be read as another value by the other. The next attempt makes a staging table anew."""
+        staged = {column.name: column.type for column in ddl.columns(self._connection, stage)}
+        now = {column.name: column.type for column in columns if column.name in staged}
+        if staged != now:
+            self._staging.forget(self._claim.table_id)
+            raise RetriableError("a column of the target has changed while it is loaded")
 
     def _statement(self) -> sql.Composed:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._table.columns)
         statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
-        return sql.SQL(statement).format(self._stage or self._target, names)
+        into = ddl.identifier(self._stage or self._table.job.target)
+        return sql.SQL(statement).format(into, names)
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         """The batch for the target columns' exact types, some megabytes at a time."""
@@ -282,9 +294,9 @@ class PostgresLoad:
             raise self._lost()
         return written
 
-    def _merge(self, stage: sql.Identifier) -> int:
+    def _merge(self, staged: TargetTable) -> int:
         """Merge the staged rows into the target; returns how many were inserted or updated."""
-        job = self._table.job
+        job, stage = self._table.job, ddl.identifier(staged)
         merge = Merge(
             self._target,
             [column.name for column in self._table.columns],

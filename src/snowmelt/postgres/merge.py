@@ -56,9 +56,9 @@ class Merge:
 
     def _update(self, stage: sql.Identifier, others: Sequence[str]) -> sql.Composed:
         excluded = [sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in others]
-        newer = sql.SQL("")
+        newer: sql.Composable = sql.SQL("")
         if self.watermark is not None:
-            newer = sql.SQL(_NEWER).format(watermark=sql.Identifier(self.watermark))  # type: ignore[assignment]
+            newer = sql.SQL(_NEWER).format(watermark=sql.Identifier(self.watermark))
         sets = [
             sql.SQL("{} = {}").format(sql.Identifier(name), value)
             for name, value in zip(others, excluded, strict=True)

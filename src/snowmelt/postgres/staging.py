@@ -16,7 +16,9 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from snowmelt.errors import SnowmeltError
+from snowmelt.model import TargetTable
 from snowmelt.postgres.connect import Session
+from snowmelt.postgres.ddl import identifier
 
 SCHEMA = "migration_status"
 STAGING_NAME = re.compile(r"stage_(\d+)_([0-9a-f]{12})_(\d+)")
@@ -35,34 +37,39 @@ class Staging:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._made: dict[int, sql.Identifier] = {}
+        self._made: dict[int, TargetTable] = {}
 
     def emptied(
-        self, table_id: int, worker_id: UUID, target: sql.Identifier, columns: Sequence[str]
-    ) -> sql.Identifier:
+        self, table_id: int, worker_id: UUID, target: TargetTable, columns: Sequence[str]
+    ) -> TargetTable:
         """The thread's table for a load, without rows: the target's columns, no constraints.
 
         It is truncated in a transaction of its own, which commits. A server that crashes soon after a transaction
         that made a file of an unlogged table was rolled back may not start again: recovery makes the file anew,
         and finds the rest of it there ("could not create file: File exists", PostgreSQL 18.4).
         """
-        name = self._made.get(table_id)
-        if name is not None and self._truncated(name):
-            return name
-        name = sql.Identifier(SCHEMA, staging_name(table_id, worker_id, next(_numbers)))
+        stage = self._made.get(table_id)
+        if stage is not None and self._truncated(stage):
+            return stage
+        stage = TargetTable("", SCHEMA, staging_name(table_id, worker_id, next(_numbers)))
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        make = sql.SQL(_MAKE).format(identifier(stage), names, identifier(target))
         with self._session.transaction() as connection:
-            connection.execute(sql.SQL(_MAKE).format(name, names, target))
-        self._made[table_id] = name
-        return name
+            connection.execute(make)
+        self._made[table_id] = stage
+        return stage
 
-    def _truncated(self, name: sql.Identifier) -> bool:
+    def forget(self, table_id: int) -> None:
+        """Make another table when the load needs one next; this one goes when the load is finished."""
+        self._made.pop(table_id, None)
+
+    def _truncated(self, stage: TargetTable) -> bool:
         """False if the table is gone, or is held."""
         truncate: LiteralString = "TRUNCATE {}"
         try:
             with self._session.transaction(durable=True) as connection:
                 connection.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-                connection.execute(sql.SQL(truncate).format(name))
+                connection.execute(sql.SQL(truncate).format(identifier(stage)))
         except SnowmeltError as error:
             if isinstance(error.__cause__, pg.UndefinedTable | pg.LockNotAvailable):
                 return False
