@@ -144,8 +144,8 @@ def _doubling(job: TableJob, situation: Situation, newest: Writer | None) -> Ref
     ):
         return Refusal(
             f"the target has rows beyond its mark ({by}), and appending would double them",
-            f"DELETE the rows whose {job.source_watermark} is the mark or later ({situation.mark.value}), or name "
-            "uniqueness_columns with mode upsert",
+            "TRUNCATE the table, and all rows of the source are read again; or name uniqueness_columns with mode "
+            "upsert, by which rows that are there are found",
         )
     return Refusal(
         f"the target has rows ({by}), and mode {job.mode.value} could double them",

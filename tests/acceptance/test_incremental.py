@@ -193,6 +193,26 @@ def test_a_table_that_fails_keeps_its_mark(keyed: Nights) -> None:
     assert keyed.mark() == "2024-05-01T15:59:00"
 
 
+def test_an_aborted_append_is_refused_until_its_remedy_is_followed(appended: Nights) -> None:
+    appended.run(hours(0, 2))
+    appended.migrate()
+    appended.database.execute('ALTER TABLE "T" ADD CHECK (id < 200)')
+    appended.run(hours(2, 5))
+    appended.migrate(code=1)
+    appended.database.execute('ALTER TABLE "T" DROP CONSTRAINT "T_id_check"')
+    appended.database.execute(
+        "UPDATE migration_status.run SET ending = 'aborted' WHERE ending = 'failed'"
+    )
+    before = appended.loaded()
+    error = appended.migrate(code=1)["error"]
+    assert "beyond its mark" in error
+    assert "TRUNCATE the table" in error
+    assert appended.loaded() == before
+    appended.database.execute('TRUNCATE "T"')
+    assert read(appended.migrate()) == 299
+    assert len(appended.loaded()) == 299
+
+
 def adopt(nights: Nights, *, code: int) -> Sequence[dict[str, Any]]:
     config = write_config(nights.folder, config_for(nights.database, nights.source, nights.table))
     done = command(config, "adopt", "--table", "T", "--json")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from snowmelt.postgres.monitoring import Answer, Question
 
@@ -36,7 +37,7 @@ def answered(console: Console, answers: Sequence[Answer]) -> None:
             numbers = all(isinstance(row[place], int | Decimal | None) for row in answer.rows)
             table.add_column(name, justify="right" if numbers else "left")
         for row in answer.rows:
-            table.add_row(*(_shown(value) for value in row))
+            table.add_row(*(Text(_shown(value)) for value in row))
         console.print(table)
 
 

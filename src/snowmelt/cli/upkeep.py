@@ -87,7 +87,7 @@ def monitoring(
         if name is None:
             ledger.listed(out, questions().values())
         elif sql:
-            out.print(question(name).statement + ";", markup=False, highlight=False, soft_wrap=True)
+            out.print(question(name).statement, markup=False, highlight=False, soft_wrap=True)
         else:
             question(name)
             with Mover(load(config)) as mover:

@@ -11,7 +11,7 @@ SELECT p.run_id, p.source_name, p.target_schema || '.' || p.target_table AS targ
        END AS expected_end
 FROM migration_status.v_active_migrations a
 JOIN migration_status.v_table_progress p USING (run_id)
-ORDER BY a.started_at, p.table_id
+ORDER BY a.started_at, p.table_id;
 
 -- name: stuck_chunks
 -- Which chunks have been in progress for long, by which worker, and is it alive?
@@ -23,7 +23,7 @@ SELECT c.run_id, c.target_schema || '.' || c.target_table AS target, c.chunk_id,
 FROM params, migration_status.migration_chunk_status c
 LEFT JOIN migration_status.worker w USING (worker_id)
 WHERE c.status = 'in_progress' AND c.started_at < clock_timestamp() - params.longest
-ORDER BY c.started_at
+ORDER BY c.started_at;
 
 -- name: failed_chunks
 -- Which chunks failed, and why?
@@ -31,7 +31,7 @@ SELECT run_id, source_name, source_table, target_schema || '.' || target_table A
        retry_count, started_at, error_message
 FROM migration_status.migration_chunk_status
 WHERE status = 'failed'
-ORDER BY started_at DESC NULLS LAST, run_id, chunk_id
+ORDER BY started_at DESC NULLS LAST, run_id, chunk_id;
 
 -- name: failed_tables
 -- Which tables failed, how far had they come, and why?
@@ -39,7 +39,7 @@ SELECT run_id, source_name, source_table, target_schema || '.' || target_table A
        total_chunks, failed_chunks, total_rows_copied, started_at, error_message
 FROM migration_status.migration_table_status
 WHERE status = 'failed'
-ORDER BY started_at DESC NULLS LAST
+ORDER BY started_at DESC NULLS LAST;
 
 -- name: retried_chunks
 -- Which chunks needed more than one attempt?
@@ -48,7 +48,7 @@ SELECT run_id, target_schema || '.' || target_table AS target, chunk_id, status,
 FROM migration_status.migration_chunk_status
 WHERE retry_count > 0
 ORDER BY retry_count DESC, started_at DESC NULLS LAST
-LIMIT 100
+LIMIT 100;
 
 -- name: slowest_chunks
 -- Which chunks took longest, and how many rows a second did they make?
@@ -58,7 +58,7 @@ SELECT run_id, target_schema || '.' || target_table AS target, chunk_id, rows_co
 FROM migration_status.migration_chunk_status
 WHERE status = 'completed'
 ORDER BY took DESC NULLS LAST
-LIMIT 100
+LIMIT 100;
 
 -- name: throughput
 -- How fast was each run, from its first chunk to its last?
@@ -70,7 +70,7 @@ FROM migration_status.migration_runs r
 LEFT JOIN (
     SELECT run_id, min(started_at) AS first_at, max(completed_at) AS last_at, sum(bytes) AS bytes
     FROM migration_status.migration_chunk_status GROUP BY run_id) c USING (run_id)
-ORDER BY r.started_at DESC
+ORDER BY r.started_at DESC;
 
 -- name: throughput_by_hour
 -- How many rows and chunks were committed in each hour?
@@ -79,7 +79,7 @@ SELECT run_id, date_trunc('hour', completed_at) AS hour, count(*) AS chunks, sum
 FROM migration_status.migration_chunk_status
 WHERE status = 'completed'
 GROUP BY run_id, hour
-ORDER BY hour DESC, run_id
+ORDER BY hour DESC, run_id;
 
 -- name: comparison
 -- How does each load of a table compare with the one before?
@@ -92,7 +92,7 @@ FROM (
            round(total_rows_copied / nullif(extract(epoch FROM completed_at - started_at), 0)) AS rows_per_second
     FROM migration_status.migration_table_status) t
 WINDOW before AS (PARTITION BY target ORDER BY started_at)
-ORDER BY target, started_at DESC NULLS LAST
+ORDER BY target, started_at DESC NULLS LAST;
 
 -- name: skipped_rows
 -- Where were rows skipped, chunks cut again, or digits below the microsecond dropped?
@@ -100,7 +100,7 @@ SELECT run_id, target_schema || '.' || target_table AS target, total_rows_copied
        values_floored
 FROM migration_status.migration_table_status
 WHERE rows_skipped > 0 OR resized_chunks > 0 OR values_floored > 0
-ORDER BY started_at DESC NULLS LAST
+ORDER BY started_at DESC NULLS LAST;
 
 -- name: truncations
 -- Which targets were emptied, of how many rows, when, by whom, and why was that allowed?
@@ -109,11 +109,11 @@ SELECT run_id, target_schema || '.' || target_table AS target, (truncation ->> '
        truncation ->> 'reason' AS reason, truncation ->> 'allowed_by' AS allowed_by
 FROM migration_status.load
 WHERE truncation ? 'rows_removed'
-ORDER BY at DESC
+ORDER BY at DESC;
 
 -- name: marks
 -- How far is each incremental table, and since when?
 SELECT source_table, target_schema || '.' || target_table AS target, watermark, value ->> 1 AS mark, set_at,
        clock_timestamp() - set_at AS age, set_by, run_id IS NULL AS adopted
 FROM migration_status.high_water_mark
-ORDER BY set_at
+ORDER BY set_at;
