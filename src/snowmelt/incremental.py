@@ -73,8 +73,9 @@ def _up_to_newest(
         )
     # Of rows with the newest value more may come, and what is appended can't be read twice: these wait.
     newest = latest.value
-    if newest is not None and mark is not None:
-        newest = max(newest, mark.value)
+    if mark is not None:
+        # Without an end, rows that come before they are read would be loaded, and the mark would not tell.
+        newest = mark.value if newest is None else max(newest, mark.value)
     window = Window(key, low, newest, closed=not appends, nulls=not appends)
     rows = None if appends else latest.rows
     span = f"{'from ' + str(low) if low is not None else 'from the first row'} "

@@ -142,6 +142,22 @@ def test_appended_rows_with_the_newest_value_wait(appended: Nights) -> None:
     assert appended.loaded() == appended.rows(newest % 179)
 
 
+@pytest.mark.parametrize(
+    "table", [{"mode": "append"}, {"mode": "upsert", "uniqueness_columns": ["id"]}]
+)
+def test_a_window_ends_where_there_is_nothing_new(
+    database: Database, tmp_path: Path, table: dict[str, Any]
+) -> None:
+    """Also with a source that has become empty: what comes while it is loaded is for the next run."""
+    nights = Nights(database, tmp_path, source_watermark="seen", **table)
+    nights.run(hours(0, 2))
+    nights.migrate()
+    nights.run("DELETE FROM T")
+    assert read(nights.migrate()) == 0
+    ends = "SELECT plan -> 'window' -> 'high' ->> 1 FROM migration_status.load ORDER BY table_id"
+    assert database.execute(ends)[-1] == (nights.mark(),)
+
+
 def test_appending_refuses_what_it_could_double(appended: Nights) -> None:
     appended.run(hours(0, 2))
     appended.migrate()
