@@ -2,18 +2,19 @@
 
 `parquet` sets snowmelt from Parquet beside raw COPY and DuckDB, `wire` sets snowmelt from Snowflake, played by a
 stand-in for its server, beside the bare connector, dlt and Sling; `planning` shows what it takes to cut a table
-into many chunks; `modes` sets upserts and insert-only loads beside plain COPY.
+into many chunks; `modes` sets upserts and insert-only loads beside plain COPY; `house` loads a table
+with its indexes kept, and dropped and built at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import modes, parquet, planning, wire
+from benchmarks import house, modes, parquet, planning, wire
 from snowmelt.demo.place import roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 
-PARTS = ("parquet", "wire", "planning", "modes")
+PARTS = ("parquet", "wire", "planning", "modes", "house")
 # A server that was sized for loading: no checkpoint falls into a round.
 SERVER = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
 
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--wide-rows", type=int, default=200_000)
     parser.add_argument("--wire-rows", type=int, default=1_000_000)
     parser.add_argument("--mode-rows", type=int, default=1_000_000)
+    parser.add_argument("--house-rows", type=int, default=5_000_000)
     parser.add_argument("--no-peers", action="store_true", help="wire: leave dlt and Sling out")
     options = parser.parse_args()
     parts = (options.only,) if options.only else PARTS
@@ -42,6 +44,8 @@ def main() -> None:
             planning.run(folder, server.dsn(), options.rounds)
         if "modes" in parts:
             modes.run(folder, server.dsn(), options.rounds, options.mode_rows)
+        if "house" in parts:
+            house.run(folder, server.dsn(), options.rounds, options.house_rows)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from rich.table import Table
 import snowmelt
 from benchmarks.rounds import Series, alternate
 
-_ROWS: LiteralString = """
+ROWS_OF: LiteralString = """
     SELECT i AS id, TIMESTAMP '2024-01-01' + to_seconds(i) AS changed, i * 7 % 1000 AS a, i % 17 AS b,
            i / 3.0 AS c, 'customer ' || i AS name, md5(i::VARCHAR) AS code, i % 2 = 0 AS flag,
            DATE '2024-01-01' + (i % 365)::INT AS day, 'note ' || (i % 1000) AS note
     FROM range({rows}) r(i)
 """
-_TABLE: LiteralString = """
+CREATE_TABLE: LiteralString = """
     CREATE TABLE bench (id bigint, changed timestamp, a bigint, b bigint, c double precision, name text,
                         code text, flag boolean, day date, note text)
 """
@@ -65,9 +65,7 @@ def run(folder: Path, dsn: str, rounds: int, rows: int) -> None:
     """Measure and print."""
     file = folder / f"modes-{rows}.parquet"
     if not file.exists():
-        statement = (
-            f"COPY ({_ROWS.format(rows=rows)}) TO '{file}' (FORMAT parquet, ROW_GROUP_SIZE 100000)"
-        )
+        statement = f"COPY ({ROWS_OF.format(rows=rows)}) TO '{file}' (FORMAT parquet, ROW_GROUP_SIZE 100000)"
         duckdb.connect().execute(statement)
     fill(dsn, file)
     for connections in CONNECTIONS:
@@ -84,7 +82,7 @@ def fill(dsn: str, file: Path) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS migration_status CASCADE")
         connection.execute("DROP TABLE IF EXISTS bench, bench_all")
-        connection.execute(_TABLE)
+        connection.execute(CREATE_TABLE)
     moved(file.parent, file, dsn, LOADS["append: COPY, no key"], 2)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("ALTER TABLE bench RENAME TO bench_all")
@@ -96,7 +94,7 @@ def prepare(dsn: str, load: Load) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS migration_status CASCADE")
         connection.execute("DROP TABLE IF EXISTS bench")
-        connection.execute(_TABLE)
+        connection.execute(CREATE_TABLE)
         connection.execute(
             f"INSERT INTO bench SELECT id, {changed}, a, b, c, name, code, flag, day, note "
             f"FROM bench_all WHERE {load.there} ORDER BY id".encode()

@@ -71,8 +71,7 @@ def write_config(folder: Path, document: Mapping[str, object]) -> Path:
 
 def command(config: Path, *arguments: str) -> list[str]:
     """The command line of a snowmelt process."""
-    verb, *rest = arguments
-    return [sys.executable, "-m", "snowmelt", verb, "-c", str(config), *rest]
+    return [sys.executable, "-m", "snowmelt", *arguments, "-c", str(config)]
 
 
 def snowmelt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,6 +27,7 @@ from snowmelt.model import (
     StoredLoad,
     TableJob,
     Tag,
+    TargetTable,
 )
 from snowmelt.modes import rows_refusals
 from snowmelt.observer import Observer, Silence
@@ -39,11 +40,14 @@ from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
+from snowmelt.postgres.preparing import Wishes
 from snowmelt.postgres.pressure import PostgresGauge
+from snowmelt.postgres.truncate import refusing_blocked
 from snowmelt.postgres.upkeep import drop_staging
+from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
 from snowmelt.situation import Situation
-from snowmelt.status import Report, RunStatus
+from snowmelt.status import Report, RunStatus, State
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
 from snowmelt.truncation import Action
 from snowmelt.upkeep import Upkeep
@@ -113,11 +117,27 @@ class Mover:
                 (executor or Threads()).run(crew.work, threads)
         finally:
             ended = self._end(plan, stop)
+        if any(run.state is State.FAILED for run in ended):
+            targets = {table.job.target for table in plan.tables}
+            self._give_back(targets, executor or Threads(), stop.event)
         if stop.reason == "aborted":
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
                 self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
         return folded(plan, ended, time.monotonic() - started, stop)
+
+    def _give_back(
+        self,
+        targets: Collection[TargetTable],
+        executor: Executor,
+        halt: threading.Event | None = None,
+    ) -> None:
+        """Build what was dropped for loads that failed or were aborted; what can't be built is told."""
+        threads = max((job.parallel_threads for job in self.jobs), default=1)
+        for database in self._databases.values():
+            if database.keeps_house:
+                for one in restore(database, executor, threads=threads, only=targets, halt=halt):
+                    log_restored(one)
 
     def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:
         """End the run in every ledger; a server that is away is not waited for a second time."""
@@ -168,7 +188,11 @@ class Mover:
                 database.loads.add(plan.run_id, table)
                 added.append(table)
             # Last, so that no table is locked while others are written down.
-            emptied = [table for table in added if table.truncation.action is Action.TRUNCATE]
+            emptied = [
+                table
+                for table in added
+                if table.truncation.action is Action.TRUNCATE and not table.job.replace
+            ]
             database.loads.truncate(
                 plan.run_id, {table.job.target: table.truncation.rows for table in emptied}
             )
@@ -187,12 +211,19 @@ class Mover:
             open_loads = [loads[place_of(t.job.source_name, t.job)] for t in mine]
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
-                if load.create and not load.completed:
+                if load.create and not load.completed and load.shadow is None:
                     merges = load.mode is not Mode.APPEND
                     unique = table.job.uniqueness_columns if merges else ()
                     database.target.create(
                         table.job.target, load.columns, unique, primary=load.unique_is_primary
                     )
+                wishes = Wishes(
+                    table.job.disable_index,
+                    table.job.uniqueness_columns,
+                    bool(table.truncation.facts.allowed),
+                )
+                with refusing_blocked():
+                    database.loads.prepare(load.table_id, load.columns, wishes)
                 work.append(self._table_work(plan.run_id, table.job, load))
         return work
 
@@ -208,6 +239,7 @@ class Mover:
             Tag(run_id, database, load.table_id),
             load.planned_rows,
             load.chunk_rows,
+            load.shadow,
         )
         return TableWork(table, database, self._origins.open(job.source_name))
 
@@ -298,6 +330,8 @@ class Mover:
         loads = [load for database in ledgers for load in database.loads.of(run_id)]
         for database in ledgers:
             drop_staging(database.session, [load.table_id for load in database.loads.of(run_id)])
+            database.loads.drop_shadows(run_id)
+        self._give_back({load.target for load in loads}, Threads())
         try:
             self._origins.tidy(Tag(run_id), loads)
         except SnowmeltError as error:

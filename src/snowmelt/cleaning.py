@@ -23,6 +23,10 @@ class Cleaned:
     """Processes that were marked as ended."""
     workers: tuple[str, ...]
     """Processes that are forgotten."""
+    replaced: tuple[str, ...]
+    """Tables that were replaced and whose time is over."""
+    shadows: tuple[str, ...]
+    """Tables that were loaded in a target's stead, by loads that do not go on."""
     clones: tuple[str, ...]
     elsewhere: tuple[str, ...]
     """Clones that stay, with their loads: the config does not have their source, whose own config drops them."""
@@ -35,6 +39,7 @@ class Cleaned:
 def cleaned(database: str, found: Cleaning, origins: Origins, *, dry_run: bool) -> Cleaned:
     """Remove what can be removed now, or tell what it would be."""
     staging = found.staging()
+    replaced, shadows = found.replaced(), found.shadows()
     silent, gone = found.workers()
     due = [table_id for run in found.runs() for table_id in run.table_ids]
     clones = _Clones(found.unreleased(due), origins)
@@ -42,6 +47,8 @@ def cleaned(database: str, found: Cleaning, origins: Origins, *, dry_run: bool) 
     if not dry_run:
         staging, held = found.drop(staging)
         left += held
+        left += found.drop_replaced(replaced)
+        left += found.drop_shadows(shadows)
         if blocked := found.end_workers(silent, gone):
             silent, gone = {}, {}
             left += blocked
@@ -55,6 +62,8 @@ def cleaned(database: str, found: Cleaning, origins: Origins, *, dry_run: bool) 
         staging=staging,
         ended=tuple(silent.values()),
         workers=tuple(gone.values()),
+        replaced=tuple(str(one.previous) for one in replaced),
+        shadows=tuple(map(str, shadows)),
         clones=tuple(name for _, name in clones.mine),
         elsewhere=tuple(name for _, name in clones.elsewhere),
         loads=tuple(f"{target} of run {run.run_id}" for run in runs for target in run.targets),

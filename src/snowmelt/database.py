@@ -12,7 +12,8 @@ from snowmelt.postgres.migrations import ledger_version
 from snowmelt.postgres.runs import PostgresRuns
 
 MARKS_SINCE = 4
-"""The version of the ledger that got them."""
+HOUSE_SINCE = 6
+"""Versions of the ledger that got them."""
 
 
 class Database:
@@ -33,6 +34,11 @@ class Database:
     def has_marks(self) -> bool:
         """Whether the ledger is of a release that keeps high-water marks."""
         return ledger_version(self.session) >= MARKS_SINCE
+
+    @property
+    def keeps_house(self) -> bool:
+        """Whether the ledger is of a release that knows what is built on targets, and what was replaced."""
+        return ledger_version(self.session) >= HOUSE_SINCE
 
     @property
     def has_ledger(self) -> bool:

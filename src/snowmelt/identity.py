@@ -58,6 +58,7 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
         "source_watermark": job.source_watermark,
         "target_watermark": job.target_watermark,
         "truncate_onstart": job.truncate_onstart,
+        "replace": job.replace,
         "mode": None if job.mode is Mode.APPEND else job.mode.value,
     }
     return {name: _without_defaults(fact) for name, fact in facts.items() if fact}

@@ -178,14 +178,23 @@ class TableJob:
     overlap_seconds: int | None = None
     """How far an incremental load reads back behind the mark; None leaves it to the watermark's kind."""
     disable_index: bool = False
+    replace: bool = False
+    """Rows go into a shadow table, which takes the target's place when it is complete."""
+    keep_previous_hours: int | None = None
+    """How long the table that was replaced is kept; it is dropped at once where None or 0."""
 
     def __str__(self) -> str:
         return f"{self.source_name}: {self.source} → {self.target}"
 
     @property
     def incremental(self) -> bool:
-        """Whether only rows behind the mark are read: not where the target is emptied first."""
-        return self.source_watermark is not None and not self.truncate_onstart
+        """Whether only rows behind the mark are read: not where those that are there go."""
+        return self.source_watermark is not None and not self.refreshes
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether all rows that are there go, and all of the source come."""
+        return self.truncate_onstart or self.replace
 
 
 @dataclass(slots=True)
@@ -247,6 +256,13 @@ class LoadTable:
     tag: Tag = Tag(UUID(int=0))
     planned_rows: int | None = None
     chunk_rows: int = DEFAULT_CHUNK_ROWS
+    shadow: TargetTable | None = None
+    """The table that is loaded beside the target, to take its place."""
+
+    @property
+    def into(self) -> TargetTable:
+        """Where rows go."""
+        return self.shadow or self.job.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +294,17 @@ class StoredLoad:
     """Whether the target had no row when the load began: then all its rows are of this load."""
     unique_is_primary: bool = False
     """Whether the key that a created table has from the start is its primary key."""
+    shadow: TargetTable | None = None
+    """The table that is loaded beside the target, to take its place."""
+
+    @property
+    def into(self) -> TargetTable:
+        """Where rows go."""
+        return self.shadow or self.target
+
+
+ENDED = frozenset({"completed", "aborted"})
+"""Endings of a run that is not gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +323,17 @@ class Writer:
     created_by: str = ""
     workers: tuple[str, ...] = ()
     """Its live processes, each as host and process id."""
+    beside: bool = False
+    """Whether it wrote a table beside the target, which is as it was until the load is completed."""
+    rolled_back: bool = False
+    """Whether what it had replaced was put back."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether rows of it may be in the target, now or once it goes on."""
+        if self.rolled_back:
+            return False
+        return self.completed or not self.beside or self.ending not in ENDED
 
 
 @dataclass(frozen=True, slots=True)

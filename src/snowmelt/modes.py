@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from snowmelt.formats import utc
-from snowmelt.model import Mode, Relation, TableJob, Writer
+from snowmelt.model import ENDED, Mode, Relation, TableJob, Writer
 from snowmelt.preflight.surroundings import APPEND, TargetSurroundings, UniqueKey
 from snowmelt.preflight.target_limits import uniqueness
 from snowmelt.refusal import Refusal
+from snowmelt.replacement import Replacement, Way
 from snowmelt.situation import Situation
 from snowmelt.truncation import Action, Truncation
-
-_ENDED = frozenset({"completed", "aborted"})
 
 
 def key_of_mode(job: TableJob, around: TargetSurroundings | None) -> UniqueKey | Refusal | None:
@@ -29,8 +28,13 @@ def finds_rows(job: TableJob, around: TargetSurroundings | None) -> bool:
     return around is not None and any(key.unfit is None for key in around.unique_keys)
 
 
-def rights_of(job: TableJob, truncation: Truncation) -> frozenset[str]:
+def rights_of(
+    job: TableJob, truncation: Truncation, way: Replacement | None = None
+) -> frozenset[str]:
     """The rights on the target that the load uses."""
+    if way is not None:
+        # Who owns a table has these; to refill it they are all there is to do.
+        return frozenset({"SELECT"}) if way.way is Way.SWAP else APPEND | {"TRUNCATE"}
     rights = APPEND | ({"UPDATE"} if job.mode is Mode.UPSERT else set())
     return rights | ({"TRUNCATE"} if truncation.action is Action.TRUNCATE else set())
 
@@ -38,13 +42,6 @@ def rights_of(job: TableJob, truncation: Truncation) -> frozenset[str]:
 def mode_refusals(job: TableJob, relation: Relation) -> tuple[Refusal, ...]:
     """Settings that this release does not carry out, and columns that the source lacks."""
     refusals = []
-    if job.disable_index:
-        refusals.append(
-            Refusal(
-                "disable_index asks to drop and rebuild indexes, which this release does not do",
-                "set disable_index to false; drop and create the indexes yourself where it pays",
-            )
-        )
     named: list[tuple[str, str]] = []
     if job.mode is not Mode.APPEND:
         named += [("uniqueness_columns", name) for name in job.uniqueness_columns]
@@ -70,8 +67,8 @@ def rows_refusals(
     job: TableJob, situation: Situation, truncation: Truncation
 ) -> tuple[Refusal, ...]:
     """Nothing is loaded onto rows that it could double, nor beside a run that may go on writing."""
-    newest = situation.writers[0] if situation.writers else None
-    if newest is not None and not newest.completed and newest.ending not in _ENDED:
+    newest = _newest(situation)
+    if newest is not None and not newest.completed and newest.ending not in ENDED:
         return (_held(newest),)
     if truncation.action is Action.STOP:
         return (
@@ -99,6 +96,11 @@ def rows_refusals(
         if newest is None or newest.completed:
             return ()
     return (_doubling(job, situation, newest),)
+
+
+def _newest(situation: Situation) -> Writer | None:
+    """Who wrote the target last, or may yet."""
+    return next((writer for writer in situation.writers if writer.is_there), None)
 
 
 def _held(newest: Writer) -> Refusal:
@@ -130,7 +132,7 @@ def _doubling(job: TableJob, situation: Situation, newest: Writer | None) -> Ref
         by = f"run {newest.run_id} wrote it last"
     else:
         by = f"run {newest.run_id}, which was aborted, wrote it last"
-    if job.truncate_onstart:
+    if job.refreshes:
         return Refusal(
             f"the target has rows that may not be ours ({by}), so they are preserved, "
             "and loading could double them",

@@ -89,6 +89,13 @@ def _table(table: TablePlan, part: TableEstimate) -> dict[str, object]:
             else window_to_json(table.job.source.window),
             "mark": None if table.mark is None else str(table.mark.value),
         },
+        "replacement": None
+        if table.replacement is None
+        else {
+            "way": table.replacement.way.value,
+            "obstacles": list(table.replacement.obstacles),
+            "keep_previous_hours": table.job.keep_previous_hours or 0,
+        },
         "truncation": {
             "action": decision.action.value,
             "row": decision.row,

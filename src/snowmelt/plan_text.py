@@ -71,6 +71,8 @@ def _mode(table: TablePlan) -> str:
     """What becomes of rows whose key is there."""
     job = table.job
     key = ", ".join(_name(name) for name in job.uniqueness_columns)
+    if job.replace:
+        return f"replace: {table.replacement.note if table.replacement else 'as it was planned'}"
     match job.mode:
         case Mode.APPEND:
             return "append: nobody looks whether a row is there"

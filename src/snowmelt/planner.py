@@ -13,18 +13,21 @@ from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.incremental import plan_increment
-from snowmelt.model import Extraction, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.modes import mode_refusals, rights_of, rows_refusals
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
+from snowmelt.preflight.indexes import index_note
 from snowmelt.preflight.questions import ROWS
+from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
     resume_refusals,
 )
+from snowmelt.replacement import replace_refusals, replacement
 from snowmelt.situation import Situation
-from snowmelt.truncation import TargetFacts, Truncation, decide
+from snowmelt.truncation import Action, TargetFacts, Truncation, decide
 
 
 def plan_table(
@@ -56,7 +59,13 @@ def plan_table(
             wishes = (*wishes, Refusal(keys.what, keys.remedy))
         keys = ()
     fit = (*wishes, *fit_refusals(relation, situation.target))
-    rights = rights_of(job, truncation)
+    way = replacement(situation.surroundings) if job.replace else None
+    if way is not None:
+        keeps = bool(job.keep_previous_hours)
+        fit = (*fit, *replace_refusals(way, situation.surroundings, keeps=keeps))
+    if job.disable_index and situation.surroundings is not None and way is None:
+        told = (*told, _index_note(job, situation.surroundings, truncation, situation.target))
+    rights = rights_of(job, truncation, way)
     examined = examine(job, relation, source, situation, rights, ask=not fit, values=values)
     chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
     return TablePlan(
@@ -83,7 +92,16 @@ def plan_table(
         chunk_rows=chunking.size.rows,
         row_bytes=width(relation),
         surroundings=situation.surroundings,
+        replacement=way,
     )
+
+
+def _index_note(
+    job: TableJob, around: TargetSurroundings, truncation: Truncation, target: TargetState
+) -> str:
+    merges = job.mode is not Mode.APPEND
+    empty = truncation.action is Action.TRUNCATE or target.has_rows is False
+    return index_note(around.indexes, job.uniqueness_columns, merges=merges, began_empty=empty)
 
 
 def _truncation(job: TableJob, situation: Situation) -> Truncation:
@@ -94,7 +112,7 @@ def _truncation(job: TableJob, situation: Situation) -> Truncation:
             or situation.restarts
             or situation.resumes is not None,
             has_rows=situation.target.has_rows,
-            configured=job.truncate_onstart,
+            configured=job.refreshes,
             ours=situation.ours,
             allowed=situation.allowed,
         ),

@@ -296,8 +296,13 @@ class Loads(Protocol):
         """
         ...
 
+    def build(self, table_id: int) -> bool:
+        """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
+        do just now."""
+        ...
+
     def finish(self, table_id: int) -> bool:
-        """Complete a table if every chunk is committed. Raises CountMismatch."""
+        """Complete a table if every chunk is committed and all is built. Raises CountMismatch."""
         ...
 
 

@@ -96,8 +96,8 @@ def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
                 f"end this run for good with snowmelt abort, or, if its rows are wanted: {anew}",
             )
         ]
-    if stored.completed_rows and not situation.target.has_rows:
-        gone = "is gone" if not situation.target.exists else "is empty"
+    if stored.completed_rows and not stored.completed and not situation.loaded.has_rows:
+        gone = "is gone" if not situation.loaded.exists else "is empty"
         return [
             Refusal(
                 f"{stored.completed_chunks:,} chunks of the table are done, but the target {gone}",

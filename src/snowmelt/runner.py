@@ -281,6 +281,8 @@ class Crew:
             if left.completed:
                 self._tidy(kit, work)
             return True
+        if self._build(hands, work):
+            return False
         if not work.finishing.acquire(blocking=False):
             return False
         try:
@@ -294,6 +296,19 @@ class Crew:
         finally:
             work.finishing.release()
         return work.closed
+
+    def _build(self, hands: Hands, work: TableWork) -> bool:
+        """Build something of the table; the others of this process hear that there may be more to do."""
+        try:
+            built = hands.loads.build(work.table.table_id)
+        except FatalError as error:
+            if isinstance(error, RunError):
+                raise
+            self._fail_table(hands, work, error)
+            return True
+        if built:
+            self._news.set()
+        return built
 
     def _tidy(self, kit: _Kit, work: TableWork) -> None:
         """End what is left of a completed table at its source. Its rows are safe: nothing here fails it."""

@@ -16,6 +16,8 @@ class Situation:
     table_hash: str
     facts: Mapping[str, object]
     target: TargetState
+    loaded: TargetState
+    """The table that rows go into: the target, or the one that is loaded in its stead."""
     writers: tuple[Writer, ...]
     resumes: StoredLoad | None
     resume_hours: float = 168.0

@@ -21,6 +21,7 @@ from snowmelt.errors import (
     UnknownName,
 )
 from snowmelt.estimates.circumstances import circumstances
+from snowmelt.formats import size
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.matching import is_named, is_same, names_of
 from snowmelt.model import Mark, StoredLoad, TableJob, Writer
@@ -31,6 +32,7 @@ from snowmelt.ports import Source
 from snowmelt.postgres.server import look_at_server
 from snowmelt.postgres.surroundings import look
 from snowmelt.preflight.server import server_problems
+from snowmelt.refusal import Refusal
 from snowmelt.situation import Situation
 
 _log = logging.getLogger(__name__)
@@ -109,13 +111,15 @@ class Survey:
                 tables.append(
                     self._planned(job, open_sources[job.source_name], run_id, stored, choice)
                 )
-        return dataclasses.replace(
+        planned = dataclasses.replace(
             whole,
             run_id=run_id or whole.run_id,
             resumed=run_id is not None,
             tables=tuple(tables),
             circumstances=circumstances(self._config, self._databases, servers),
         )
+        refusals = (*planned.run_refusals, *_room_refusals(planned))
+        return dataclasses.replace(planned, run_refusals=refusals)
 
     def _connections(self) -> int:
         """What a run opens to one database at most: one for each worker, one for itself, one for its heartbeat."""
@@ -133,7 +137,7 @@ class Survey:
             situation = self.situation(job, run_id, stored, choice)
             mine = next((load for load in stored if is_same(load, job)), None)
             left = _left(mine if situation.restarts else None, situation.writers)
-            decides = job.truncate_onstart and situation.resumes is None
+            decides = job.refreshes and situation.resumes is None
             if decides and situation.target.has_rows and left is not None:
                 database = self._databases[job.target.database]
                 situation = dataclasses.replace(situation, **_counted(database, job, left))
@@ -196,11 +200,14 @@ class Survey:
             stored = database.loads.of(run_id)
         mine = next((load for load in stored if is_same(load, job)), None)
         restarts = mine is not None and is_named(job, choice.restart)
+        beside = mine is not None and not restarts and not mine.completed and mine.shadow
+        loaded = database.target.inspect(beside) if beside else target
         others = tuple(writer for writer in writers if writer.run_id != run_id)
         return Situation(
             table_hash=table_hash(facts),
             facts=facts,
             target=target,
+            loaded=loaded,
             writers=others,
             resumes=None if restarts else mine,
             resume_hours=choice.max_age_hours or self._config.resume_max_age,
@@ -218,6 +225,22 @@ class Survey:
         return database.loads.mark(str(facts["connection"]), job.source, job.target)
 
 
+def _room_refusals(plan: Plan) -> tuple[Refusal, ...]:
+    """A table is loaded beside the one that it replaces: both have to fit."""
+    need = plan.estimate().disk
+    if need.free is None or need.fits_without_wal is not False:
+        return ()
+    if not any(table.job.replace for table in plan.tables):
+        return ()
+    return (
+        Refusal(
+            f"the tables that are loaded take about {size(need.tables)} beside those that they replace, and "
+            f"{size(need.free)} are free on the target's disk",
+            "make room, or load with mode: truncate, which frees what a table takes before it is loaded",
+        ),
+    )
+
+
 def _allowed(job: TableJob, choice: Choice) -> str | None:
     if choice.allow_truncate:
         return "--allow-truncate"
@@ -226,7 +249,10 @@ def _allowed(job: TableJob, choice: Choice) -> str | None:
 
 def _left(restarted: StoredLoad | None, others: Sequence[Writer]) -> int | None:
     """How many rows the target had after the last that wrote it, if all of them are ours."""
-    if restarted is not None:
+    others = [
+        writer for writer in others if writer.is_there and (writer.completed or not writer.beside)
+    ]
+    if restarted is not None and restarted.shadow is None:
         # Of an upsert they are fewer where it wrote a row twice, and then not known to be ours.
         return restarted.completed_rows if restarted.began_empty else None
     return others[0].target_rows if others and others[0].completed else None

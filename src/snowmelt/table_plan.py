@@ -9,6 +9,7 @@ from snowmelt.chunking.chunks import Chunk
 from snowmelt.model import Mark, Mode, Relation, StoredLoad, TableJob, TargetState
 from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal
+from snowmelt.replacement import Replacement
 from snowmelt.truncation import Action, Truncation
 
 
@@ -42,6 +43,8 @@ class TablePlan:
     """What a row weighs on the way to the target, about."""
     surroundings: TargetSurroundings | None = None
     """What stands around the target; None where nobody looked."""
+    replacement: Replacement | None = None
+    """How what is loaded takes the target's place; None where rows go straight into it."""
 
     @property
     def began_empty(self) -> bool:

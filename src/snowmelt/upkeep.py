@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from snowmelt.adoption import adoptable, adopted
 from snowmelt.chunking.chunks import Key
 from snowmelt.cleaning import Cleaned, cleaned
 from snowmelt.config import Config
+from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
+from snowmelt.errors import Refused
+from snowmelt.executors.threads import Threads
+from snowmelt.matching import names_of
 from snowmelt.model import Mark, TableJob
 from snowmelt.origin import Origins
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.monitoring import Answer, ask, question
+from snowmelt.postgres.restoring import Missing, Restored, missing
+from snowmelt.postgres.rollback import Kept, kept, roll_back
 from snowmelt.postgres.upkeep import Cleaning
 from snowmelt.refusal import Refusal
+from snowmelt.restoration import restore
 from snowmelt.survey import Survey
 
 
@@ -69,8 +76,51 @@ class Upkeep:
                 dry_run=dry_run,
             )
             for database in self._databases.values()
-            if database.has_marks  # a ledger of an older release is upgraded by `migrate`
+            if database.keeps_house  # a ledger of an older release is upgraded by `migrate`
         )
+
+    def rollback(self, name: str) -> Kept:
+        """Put the table that `mode: replace` replaced last back in its place. Raises Refused, UnknownName."""
+        job = self._job(name)
+        database = self._databases[job.target.database]
+        if not database.keeps_house:
+            raise Refused("nothing was replaced here", table=str(job.target))
+        return roll_back(database.session, job.target)
+
+    def kept(self) -> tuple[Kept, ...]:
+        """Replaced tables that are still there, of all targets."""
+        return tuple(
+            one
+            for database in self._databases.values()
+            if database.keeps_house
+            for one in kept(database.session)
+        )
+
+    def missing(self) -> tuple[Missing, ...]:
+        """Indexes that loads have dropped and that are not back."""
+        return tuple(
+            one
+            for database in self._databases.values()
+            if database.keeps_house
+            for one in missing(database.session)
+        )
+
+    def restore(self, names: Sequence[str], threads: int) -> tuple[Restored, ...]:
+        """Build them again, of all targets or of those that are named. Raises UnknownName."""
+        only = {self._job(name).target for name in names} or None
+        return tuple(
+            one
+            for database in self._databases.values()
+            if database.keeps_house
+            for one in restore(database, Threads(), threads=threads, only=only)
+        )
+
+    def _job(self, name: str) -> TableJob:
+        jobs = self._config.jobs()
+        found = [job for job in jobs if name in names_of(job)]
+        if len(found) != 1:
+            raise unknown_name("table", name, sorted({n for job in jobs for n in names_of(job)}))
+        return found[0]
 
     def ask(self, name: str) -> tuple[Answer, ...]:
         """What each ledger answers to a question of `monitoring.sql`. Raises UnknownName."""

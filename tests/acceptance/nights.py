@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from snowmelt.config import load_config
 from snowmelt.errors import SnowmeltError
 from snowmelt.report import report_json
 from snowmelt.survey import Choice
+from tests import support
 from tests.support import Database, config_for, write_config
 
 NOON = "TIMESTAMP '2024-05-01 12:00:00'"
@@ -56,6 +58,10 @@ class Nights:
             told, ended = report_json(report), report.exit_code
         assert ended == code, told
         return told
+
+    def command(self, *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+        """Run snowmelt as a process and wait for it."""
+        return support.snowmelt(self.config(**changes), *arguments)
 
     def loaded(self) -> list[Any]:
         """What the target has."""

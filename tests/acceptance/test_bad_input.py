@@ -235,9 +235,6 @@ MODES = {
         ("source_watermark", '"note"', "name the column that says when a row changed"),
         table=table(source_watermark="note"),
     ),
-    "disable index": Wrong(
-        ("disable_index", "set disable_index to false"), table=table(disable_index=True)
-    ),
 }
 WRONGS = {**SERVERS, **SOURCES, **CONFIGS, **TARGETS, **MODES}
 

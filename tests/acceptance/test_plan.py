@@ -86,6 +86,7 @@ TABLE_KEYS = {
     "create",
     "creates",
     "surroundings",
+    "replacement",
     "truncation",
     "notes",
     "refusals",
@@ -250,15 +251,15 @@ def _numbers(value: object, name: str = "") -> Iterator[tuple[str, int | float]]
 def test_what_is_refused_ends_with_1_and_stands_last(
     database: Database, tmp_path: Path, visits: Path
 ) -> None:
-    wrong = {**VISITS, "target": "other", "disable_index": True}
+    wrong = {**VISITS, "target": "other", "mode": "upsert", "uniqueness_columns": ["NONE"]}
     config = write_config(tmp_path, config_for(database, visits, VISITS, wrong))
 
     told = snowmelt(config, "plan")
 
     assert told.returncode == 1
     *_, what, remedy = told.stdout.strip().splitlines()
-    assert what.startswith("s: FACT_VISITS → public.other: disable_index")
-    assert remedy.startswith("  → set disable_index to false")
+    assert what.startswith("s: FACT_VISITS → public.other: uniqueness_columns names")
+    assert remedy.startswith("  → correct uniqueness_columns")
     document = json.loads(snowmelt(config, "plan", "--json").stdout)
     assert document["refused"]
     assert [len(table["refusals"]) for table in document["tables"]] == [0, 1]

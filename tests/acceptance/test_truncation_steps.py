@@ -16,7 +16,7 @@ from psycopg import sql
 import snowmelt
 from snowmelt.config import load_config
 from snowmelt.errors import Refused
-from snowmelt.postgres import truncate
+from snowmelt.postgres import locks
 from tests.acceptance.nights import Nights
 from tests.acceptance.processes import Background, Gate, wait_until
 from tests.acceptance.test_truncation import CHANGED, ROWS, RUNS, assert_recorded, completed
@@ -46,7 +46,7 @@ def test_a_lock_that_is_not_to_be_had_stops_with_who_holds_it(
     nights: Nights, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     """Nobody who reads the table meanwhile waits longer than one try at the lock takes."""
-    monkeypatch.setattr(truncate, "PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 4.0)
     completed(nights)
     before = nights.loaded()
     held: LiteralString = (
@@ -100,7 +100,7 @@ def test_of_two_tables_both_are_truncated_or_neither(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor is one of them locked for its readers while the lock of the other is waited for."""
-    monkeypatch.setattr(truncate, "PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 4.0)
     rows = "AS SELECT range AS id FROM range(10)"
     source = duckdb_file(tmp_path / "s.duckdb", f"CREATE TABLE A {rows}", f"CREATE TABLE B {rows}")
     document = config_for(database, source, {"source": "A"}, {"source": "B"}, mode="truncate")
@@ -111,7 +111,7 @@ def test_of_two_tables_both_are_truncated_or_neither(
         other.execute('SELECT count(*) FROM "B"')
         with snowmelt.open(config) as mover, pytest.raises(Refused) as caught:
             mover.run(mover.plan())
-        assert str(caught.value).startswith("table public.B: the lock to truncate")
+        assert str(caught.value).startswith("table public.B: the lock on the table")
         assert f"pid {other.info.backend_pid}" in str(caught.value)
     assert max(waits) < 2.5
     left = 'SELECT (SELECT count(*) FROM "A"), (SELECT count(*) FROM "B")'

@@ -1,5 +1,6 @@
 """The command line."""
 
+from snowmelt.cli import house as house
 from snowmelt.cli import upkeep as upkeep
 from snowmelt.cli.commands import main
 

@@ -91,6 +91,8 @@ def cleaned(console: Console, done: Sequence[Cleaned], *, dry_run: bool) -> None
             ("staging table", "dropped", one.staging),
             ("worker", "marked as ended", one.ended),
             ("worker", "removed", one.workers),
+            ("replaced table", "dropped", one.replaced),
+            ("table loaded in another's stead", "dropped", one.shadows),
             ("clone", "dropped", one.clones),
             ("load", "removed", one.loads),
             ("run", "removed", one.runs),

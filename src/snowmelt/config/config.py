@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from snowmelt.config.checks import unknown_name
 from snowmelt.config.models import ConfigFile, Source, Table
-from snowmelt.config.modes import TopLevel, emptied_first, written_by
+from snowmelt.config.modes import TopLevel, emptied_first, replaced, written_by
 from snowmelt.errors import UsageError
 from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
@@ -102,6 +102,10 @@ class Config(ConfigFile):
             target_watermark=table.target_watermark or table.source_watermark,
             mode=written_by(levels, unique=bool(table.uniqueness_columns)),
             truncate_onstart=emptied_first(levels),
+            replace=replaced(levels),
+            keep_previous_hours=_first(
+                table.keep_previous_hours, source.keep_previous_hours, self.keep_previous_hours
+            ),
             allow_truncate=_first(table.allow_truncate, source.allow_truncate, False),
             overlap_seconds=_first(
                 table.overlap_seconds, source.overlap_seconds, self.overlap_seconds

@@ -12,3 +12,4 @@ class LoadMode(StrEnum):
     INSERT_ONLY = "insert_only"
     UPSERT = "upsert"
     TRUNCATE = "truncate"
+    REPLACE = "replace"

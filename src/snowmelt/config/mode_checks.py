@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from snowmelt.config.document import Finding, Place
 from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.models import Table
-from snowmelt.config.modes import Level, TopLevel, decides, emptied_first
+from snowmelt.config.modes import Level, TopLevel, decides, emptied_first, replaced
 from snowmelt.config.outline import Outline, mapping_at
 
 
@@ -84,7 +84,8 @@ def _idle(place: Place, who: str) -> Finding:
 
 
 def _is_incremental(table: Table, source: Level, top: Level) -> bool:
-    return table.source_watermark is not None and not emptied_first((table, source, top))
+    levels = (table, source, top)
+    return table.source_watermark is not None and not (emptied_first(levels) or replaced(levels))
 
 
 def _top(outline: Outline) -> TopLevel:
@@ -108,6 +109,12 @@ def _contradictions(said: _Said) -> Iterator[Finding]:
         yield Finding(
             (*said.place, "mode"),
             f"is {mode.value}, and insert_only_mode beside it is {str(insert_only).lower()}",
+            "keep one of them",
+        )
+    if mode is LoadMode.REPLACE and said.level.truncate_onstart:
+        yield Finding(
+            (*said.place, "mode"),
+            "is replace, and truncate_onstart beside it is true",
             "keep one of them",
         )
     if mode is LoadMode.TRUNCATE and said.level.truncate_onstart is False:

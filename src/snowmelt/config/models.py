@@ -45,7 +45,12 @@ _RETRIES = "How often a chunk is tried again."
 _INSERT_ONLY = "Insert rows, and skip those whose key is there; `mode: insert_only` says the same."
 _MODE = (
     "What becomes of rows whose key is there: append does not look, insert_only skips them, upsert keeps "
-    "the newer; truncate empties the target first, then appends."
+    "the newer; truncate empties the target first, then appends; replace loads a table beside the target and "
+    "puts it in its place when it is complete."
+)
+_KEEP = (
+    "Hours for which mode replace keeps the table that was replaced, for `snowmelt rollback`; it is dropped at "
+    "once if left out."
 )
 _ALLOW_TRUNCATE = (
     "Empty the target also of rows that no completed run recorded, where it is to be emptied."
@@ -236,6 +241,7 @@ class Table(FileModel):
     )
     allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
     overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
+    keep_previous_hours: FromZero | None = Field(default=None, description=_KEEP)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
     disable_index: bool = Field(
         default=_JOB["disable_index"],
@@ -292,6 +298,7 @@ class Source(FileModel):
     )
     allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
     overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
+    keep_previous_hours: FromZero | None = Field(default=None, description=_KEEP)
     sort_columns: SortColumns = None
     batch_size_copy_mode: BatchSizeCopyMode = None
     tables: tuple[Table, ...] = Field(description="The tables to move.")
@@ -313,6 +320,7 @@ class ConfigFile(FileModel):
     mode: LoadMode | None = Field(default=None, description=_MODE)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
     overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
+    keep_previous_hours: FromZero | None = Field(default=None, description=_KEEP)
     retention_days: FromOne | None = Field(
         default=None,
         description="Days after their end that runs stay in the ledger; `snowmelt cleanup` removes older "

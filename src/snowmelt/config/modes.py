@@ -4,7 +4,7 @@ The nearest level (table, then source, then top level) that has `mode` or `inser
 written:
 
     said there                      rows are written by
-    mode: append, truncate          append
+    mode: append, truncate, replace append
     mode: insert_only               insert_only
     mode: upsert                    upsert
     insert_only_mode: true          insert_only
@@ -19,6 +19,9 @@ emptied first:
     truncate_onstart: true          emptied first
     truncate_onstart: false         left as it is
     nothing on any level            left as it is
+
+A table that the deciding level replaces (`mode: replace`) is loaded beside its target and then put in its place:
+whether the target would be emptied first does not matter.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ def written_by(levels: Sequence[Level], *, unique: bool) -> Mode:
     """How rows are written; levels from the nearest, `unique` says that there are uniqueness_columns."""
     level = _deciding(levels)
     match level and level.mode:
-        case LoadMode.APPEND | LoadMode.TRUNCATE:
+        case LoadMode.APPEND | LoadMode.TRUNCATE | LoadMode.REPLACE:
             return Mode.APPEND
         case LoadMode.INSERT_ONLY:
             return Mode.INSERT_ONLY
@@ -69,12 +72,20 @@ def written_by(levels: Sequence[Level], *, unique: bool) -> Mode:
 def emptied_first(levels: Sequence[Level]) -> bool:
     """Whether the target is emptied before the load; levels from the nearest."""
     deciding = _deciding(levels)
+    if replaced(levels):
+        return False
     for level in levels:
         if level.truncate_onstart is not None:
             return level.truncate_onstart
         if level is deciding and level.mode is LoadMode.TRUNCATE:
             return True
     return False
+
+
+def replaced(levels: Sequence[Level]) -> bool:
+    """Whether the target is replaced by what is loaded; levels from the nearest."""
+    deciding = _deciding(levels)
+    return deciding is not None and deciding.mode is LoadMode.REPLACE
 
 
 def decides(level: Level) -> bool:

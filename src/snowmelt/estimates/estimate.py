@@ -25,6 +25,7 @@ from snowmelt.estimates.memory import (
 from snowmelt.estimates.ranges import Range
 from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.model import Column
+from snowmelt.replacement import Way
 from snowmelt.table_plan import TablePlan
 
 SLOW, FAST = BYTES_PER_SECOND, 100_000_000
@@ -233,17 +234,23 @@ def _warehouses(
 
 def _disk(table: TablePlan, rows: int, width: int) -> Disk:
     columns = table.relation.columns
+    around = table.surroundings
+    # Of a table that is there: an index with a condition counts as if it had none.
     keys = list(table.target.unique_keys)
+    if around is not None and around.indexes:
+        keys = [index.columns for index in around.indexes]
     if table.create and table.relation.primary_key and not keys:
         keys = [table.relation.primary_key]  # made at the end
-    around = table.surroundings
-    return table_disk(
+    twice = table.replacement is not None and table.replacement.way is Way.REFILL
+    disk = table_disk(
         rows,
         max(width - 2 - 4 * len(columns), 0),  # COPY counts the row's values, and each one's bytes
         [_width(columns, key) for key in keys],
         nulls=sum(column.nullable for column in columns),
         logged=around is None or not around.unlogged,
     )
+    # The table in the target's stead, and the target that is filled from it, before what it held is gone.
+    return Disk(2 * disk.heap, disk.indexes, disk.wal + disk.heap) if twice else disk
 
 
 def _width(columns: Iterable[Column], names: Iterable[str]) -> int:

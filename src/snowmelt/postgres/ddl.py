@@ -200,6 +200,19 @@ def create(
     Idempotent: a table that another process of the run created meanwhile is left as it is. Raises TableError
     for a source type that has no PostgreSQL type.
     """
+    with session.transaction(durable=True) as connection:
+        create_within(connection, table, columns, unique, primary=primary)
+
+
+def create_within(
+    connection: psycopg.Connection,
+    table: TargetTable,
+    columns: Sequence[Column],
+    unique: Sequence[str] = (),
+    *,
+    primary: bool = False,
+) -> None:
+    """The same, within a transaction that is already open."""
     parts = []
     for column in columns:
         type = created_type(column.type, column.source_type)
@@ -212,22 +225,21 @@ def create(
     if unique:
         kind: LiteralString = "PRIMARY KEY ({})" if primary else "UNIQUE ({})"
         parts.append(sql.SQL(kind).format(sql.SQL(", ").join(map(sql.Identifier, unique))))
-    with session.transaction(durable=True) as connection:
-        # CREATE ... IF NOT EXISTS of two processes at once may still collide in the catalogue.
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('snowmelt create ' || %s, 0))",
-            [str(table)],
+    # CREATE ... IF NOT EXISTS of two processes at once may still collide in the catalogue.
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('snowmelt create ' || %s, 0))",
+        [str(table)],
+    )
+    found = connection.execute(
+        "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", [table.schema]
+    ).fetchone()
+    if not (found and found[0]):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(table.schema)))
+    connection.execute(
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
+            identifier(table), sql.SQL(", ").join(parts)
         )
-        found = connection.execute(
-            "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", [table.schema]
-        ).fetchone()
-        if not (found and found[0]):
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(table.schema)))
-        connection.execute(
-            sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
-                identifier(table), sql.SQL(", ").join(parts)
-            )
-        )
+    )
 
 
 def no_type(table: TargetTable, column: Column) -> TableError:

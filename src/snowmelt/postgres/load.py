@@ -126,7 +126,7 @@ class PostgresLoad:
         self._table = table
         self._session = session
         self._staging = staging or Staging(session)
-        self._target = ddl.identifier(table.job.target)
+        self._target = ddl.identifier(table.into)
         self._stage: TargetTable | None = None
         self._connection = session.connection
         self._fence = {
@@ -228,7 +228,7 @@ class PostgresLoad:
     def _plan_encoding(self) -> Encoder:
         """An encoder for the target's columns as they are and, by the lock that COPY would take anyway, stay:
         bytes encoded for a type that has changed meanwhile could be read as another value."""
-        target = self._table.job.target
+        target = self._table.into
         lock: LiteralString = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
         self._connection.execute(sql.SQL(lock).format(self._target))
         columns = ddl.columns(self._connection, target)
@@ -248,7 +248,7 @@ class PostgresLoad:
     def _statement(self) -> sql.Composed:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._table.columns)
         statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
-        into = ddl.identifier(self._stage or self._table.job.target)
+        into = ddl.identifier(self._stage or self._table.into)
         return sql.SQL(statement).format(into, names)
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Piece]:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
 from uuid import UUID
 
-import psycopg
 import pyarrow as pa
-from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from snowmelt.chunking.chunks import range_to_json
 from snowmelt.chunking.window import Window, window_from_json, window_to_json
-from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.model import (
     DEFAULT_CHUNK_ROWS,
     Column,
@@ -31,18 +26,13 @@ from snowmelt.plan import TablePlan
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
-from snowmelt.postgres.ddl import count_within, identifier
-from snowmelt.postgres.marks import adopt_mark, advance_mark, mark_of
+from snowmelt.postgres.finish import build_step, finish_load
+from snowmelt.postgres.marks import adopt_mark, mark_of
+from snowmelt.postgres.preparing import Wishes, abandon_load, drop_shadows, prepare_load
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.replan import replan_chunks
+from snowmelt.postgres.shadow import shadow_name, shadow_of
 from snowmelt.postgres.truncate import truncate
-from snowmelt.postgres.upkeep import drop_staging
-
-_log = logging.getLogger(__name__)
-
-FINISH = -1
-"""The finish of a table holds an advisory lock as a move does, by which an abort finds it; no chunk has
-this number."""
 
 
 class PostgresLoads:
@@ -85,6 +75,7 @@ class PostgresLoads:
                             "connection": plan.facts.get("connection", ""),
                             "window": window_to_json(window) if window else None,
                             "filter": job.source.filter,
+                            "replaces": _replaces(run_id, plan),
                         }
                     ),
                     "truncation": Jsonb(
@@ -111,6 +102,7 @@ class PostgresLoads:
         with self._session.transaction() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             rows = cursor.execute(query("loads"), {"run_id": run_id}).fetchall()
+        database = self._session.server.database
         return tuple(
             StoredLoad(
                 table_id=row["table_id"],
@@ -118,9 +110,7 @@ class PostgresLoads:
                     row["source_database"], row["source_schema"], row["source_table"]
                 ),
                 source_name=row["source_name"],
-                target=TargetTable(
-                    self._session.server.database, row["target_schema"], row["target_table"]
-                ),
+                target=TargetTable(database, row["target_schema"], row["target_table"]),
                 table_hash=row["table_hash"],
                 columns=_columns_from_json(row["columns"]),
                 key=tuple(row["plan"].get("row_key", ())),
@@ -138,8 +128,10 @@ class PostgresLoads:
                 window=_window_of(row["plan"]),
                 began_empty=row["plan"].get("began_empty", True),
                 unique_is_primary=row["plan"].get("unique_is_primary", False),
+                shadow=shadow.table if shadow else None,
             )
             for row in rows
+            for shadow in (shadow_of(row["plan"], row["target_schema"], database),)
         )
 
     def writers(self, target: TargetTable) -> tuple[Writer, ...]:
@@ -171,9 +163,12 @@ class PostgresLoads:
             connection.execute(query("reopen_chunks"), parameters)
 
     def forget(self, run_id: UUID, table_id: int) -> None:
-        """Drop a table from a run, for a restart of it."""
-        with brief(self._session) as connection:
-            connection.execute(query("abandon_load"), {"run_id": run_id, "table_id": table_id})
+        """Drop a table from a run, for a restart of it, with what was loaded beside its target."""
+        abandon_load(self._session, run_id, table_id)
+
+    def drop_shadows(self, run_id: UUID) -> None:
+        """Drop what an aborted run has loaded beside its targets."""
+        drop_shadows(self._session, run_id)
 
     def fail(self, table_id: int, error: str) -> None:
         """Close a table as failed: no chunk of it is claimed any more."""
@@ -185,77 +180,31 @@ class PostgresLoads:
         worker was first."""
         return replan_chunks(self._session, table_id, query_id, replan)
 
+    def prepare(self, table_id: int, columns: Sequence[Column], wishes: Wishes) -> None:
+        """Make the target ready for rows: the table in its stead, indexes that are dropped meanwhile."""
+        prepare_load(self._session, table_id, columns, wishes)
+
+    def build(self, table_id: int) -> bool:
+        """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
+        do here just now."""
+        return build_step(self._session, table_id)
+
     def finish(self, table_id: int) -> bool:
-        """Complete a table if every chunk is committed; False if some are not, or not any more, if another
-        process is about it, or if the run was aborted.
-
-        The recount stands in the transaction that marks the table: what workers were told of asynchronous
-        commits is not the truth after a crash of the server, the ledger is. Raises CountMismatch when the
-        rows read are not the rows planned.
-        """
-        with brief(self._session) as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            lock = {"table_id": table_id, "chunk_id": FINISH}
-            alone = connection.execute(query("lock_chunk"), lock).fetchone()
-            if not (alone and alone[0]):
-                return False
-            load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
-            if load is None:
-                return False
-            if load["completed"]:
-                return True
-            count = cursor.execute(query("recount"), {"table_id": table_id}).fetchone() or {}
-            if count["open_chunks"]:
-                return False
-            if load["planned_rows"] is not None and count["rows_read"] != load["planned_rows"]:
-                raise CountMismatch(
-                    f"{count['rows_read']:,} rows were read, {load['planned_rows']:,} were planned",
-                    table=f"{load['target_schema']}.{load['target_table']}",
-                    remedy="the source changed while it was read: load the table anew into an empty target",
-                )
-            if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
-                return False
-            self._furnish(connection, load)
-            _note_rows(connection, load, table_id, count["rows_written"])
-            advance_mark(connection, load, table_id)
-        _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
-        self._drop_staging(table_id)
-        return True
-
-    def _drop_staging(self, table_id: int) -> None:
-        """What can't be dropped now, `snowmelt cleanup` finds."""
-        try:
-            drop_staging(self._session, [table_id])
-        except SnowmeltError as error:
-            _log.warning(str(error), extra={"action": "staging_left", "table_id": table_id})
-
-    def _furnish(self, connection: psycopg.Connection, load: Mapping[str, object]) -> None:
-        """Give a created table its primary key, and any table fresh statistics."""
-        table = identifier(TargetTable("", str(load["target_schema"]), str(load["target_table"])))
-        plan = load["plan"]
-        primary_key = plan.get("primary_key", []) if isinstance(plan, dict) else []
-        if primary_key:
-            memory = self._session.server.settings.maintenance_work_mem
-            if memory:
-                connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
-            add: LiteralString = "ALTER TABLE {} ADD PRIMARY KEY ({})"
-            columns = sql.SQL(", ").join(sql.Identifier(name) for name in primary_key)
-            connection.execute(sql.SQL(add).format(table, columns))
-        connection.execute(sql.SQL("ANALYZE {}").format(table))
+        """Complete a table if every chunk is committed and all is built; False if some are not, or not any more,
+        if another process is about it, or if the run was aborted. Raises CountMismatch when the rows read are not
+        the rows planned."""
+        return finish_load(self._session, table_id)
 
 
-def _note_rows(
-    connection: psycopg.Connection, load: Mapping[str, object], table_id: int, written: int
-) -> None:
-    """Note all rows of a target that was empty: by their number a full refresh knows them as its own."""
-    plan = load["plan"]
-    # What release 0.3.0 planned does not say so, and always began so.
-    if not isinstance(plan, dict) or not plan.get("began_empty", True):
-        return
-    if plan.get("mode") == Mode.UPSERT:  # of one row several versions may have been written
-        target = TargetTable("", str(load["target_schema"]), str(load["target_table"]))
-        written = count_within(connection, target)
-    connection.execute(query("note_rows"), {"table_id": table_id, "rows": written})
+def _replaces(run_id: UUID, plan: TablePlan) -> dict[str, object] | None:
+    if plan.replacement is None:
+        return None
+    return {
+        "shadow": shadow_name(run_id, plan.job.target),
+        "way": plan.replacement.way.value,
+        "rows": plan.truncation.rows if plan.target.has_rows else 0,
+        "hours": plan.job.keep_previous_hours or 0,
+    }
 
 
 def _window_of(plan: Mapping[str, object]) -> Window | None:

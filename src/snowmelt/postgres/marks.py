@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -49,13 +50,12 @@ def adopt_mark(
         return opened.execute(query("adopt_mark"), parameters).rowcount == 1
 
 
-def advance_mark(connection: psycopg.Connection, load: Mapping[str, object], table_id: int) -> None:
+def advance_mark(connection: psycopg.Connection, plan: Mapping[str, Any], table_id: int) -> None:
     """Take the upper end of a load's window as the mark, within the transaction that completes the load.
 
     A window without one had no row with a watermark: the mark stays.
     """
-    plan = load["plan"]
-    if not isinstance(plan, dict) or not plan.get("window"):
+    if not plan.get("window"):
         return
     window = window_from_json(plan["window"])
     if window.high is None:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import LiteralString
 
-FILES = ("ledger.sql", "upkeep.sql")
+FILES = ("ledger.sql", "upkeep.sql", "post_data.sql", "replacement.sql")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 

@@ -19,6 +19,7 @@ from snowmelt.postgres.claims import LOCK_TIMEOUT_MS, add_chunks, brief, evict_w
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import identifier
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.shadow import shadow_of
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,10 @@ def _replan(
     removed = cursor.execute(query("remove_chunks"), of_query).fetchone() or {}
     for chunk_id in removed["held"]:
         evict_within(connection, {"table_id": table_id, "chunk_id": chunk_id})
-    target = TargetTable("", load["target_schema"], load["target_table"])
+    shadow = shadow_of(load["plan"], load["target_schema"])
+    target = (
+        shadow.table if shadow else TargetTable("", load["target_schema"], load["target_table"])
+    )
     if load["plan"].get("mode", Mode.APPEND) != Mode.APPEND:
         # What is there is found by its key when it comes again.
         chunks = replan.chunks(Loaded())

@@ -12,6 +12,8 @@ from snowmelt.model import TargetTable
 from snowmelt.postgres.asked import Asked
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import exists, looking
+from snowmelt.postgres.post_data import indexes
+from snowmelt.postgres.queries import query
 from snowmelt.preflight.surroundings import (
     ForeignKey,
     Grant,
@@ -165,6 +167,9 @@ _PUBLICATIONS: LiteralString = """
                 OR s.pnnspid IN (SELECT c.relnamespace FROM pg_class c JOIN line USING (oid)))))
         ORDER BY 1)
 """
+_DEPENDENTS: LiteralString = (
+    "SELECT coalesce(array_agg(found.what), '{}') FROM (" + query("dependents") + ") AS found(what)"
+)
 _SIZE: LiteralString = (
     "SELECT sum(pg_total_relation_size(part))::bigint FROM unnest(%(tree)s::oid[]) part"
 )
@@ -178,10 +183,10 @@ def look(session: Session, table: TargetTable) -> TargetSurroundings:
     with looking(session, table) as connection:
         there = exists(connection, table)
         asked = Asked(connection, {"schema": table.schema, "table": table.name, "tree": []})
-        return _found(asked, there)
+        return _found(asked, table, there)
 
 
-def _found(asked: Asked, there: bool) -> TargetSurroundings:
+def _found(asked: Asked, table: TargetTable, there: bool) -> TargetSurroundings:
     name, role, database, schema, namespace, makes, uses, creates = asked.one(_PLACE)
     lacking = []
     if namespace is None and not makes:
@@ -189,7 +194,7 @@ def _found(asked: Asked, there: bool) -> TargetSurroundings:
     if namespace is not None and not uses:
         lacking.append(Grant("USAGE", "SCHEMA", schema))
     if there:
-        return _existing(asked, name, role, lacking)
+        return _existing(asked, table, name, role, lacking, creates=creates)
     if namespace is not None and not creates:
         lacking.append(Grant("CREATE", "SCHEMA", schema))
     publications = _publications(asked)
@@ -203,13 +208,17 @@ def _found(asked: Asked, there: bool) -> TargetSurroundings:
     )
 
 
-def _existing(asked: Asked, name: str, role: str, lacking: list[Grant]) -> TargetSurroundings:
+def _existing(
+    asked: Asked, table: TargetTable, name: str, role: str, lacking: list[Grant], *, creates: bool
+) -> TargetSurroundings:
     oid, row_security, tablespace, rights, analyzed = asked.one(_TABLE)
     asked.names["table_oid"] = oid
     asked.names["tree"], unlogged, partitions, default = asked.one(_TREE)
     keys = [(own, ForeignKey(*key)) for own, *key in asked.rows(_FOREIGN_KEYS)]
     publications = _publications(asked)
     size = asked.told("its size", _SIZE)
+    owned, owner, owner_creates = asked.one(query("stand_in_rights"))
+    dependents = asked.told("what depends on it", _DEPENDENTS)
     return TargetSurroundings(
         name,
         role,
@@ -232,6 +241,11 @@ def _existing(asked: Asked, name: str, role: str, lacking: list[Grant]) -> Targe
         tablespace=tablespace,
         analyzed=analyzed,
         size_bytes=size[0] if size else None,
+        indexes=indexes(asked.connection, table),
+        dependents=None if dependents is None else tuple(dependents[0]),
+        owned=owned,
+        owner_lacks_create=None if owner_creates else owner,
+        may_create=creates,
         unknown=tuple(asked.unknown),
     )
 

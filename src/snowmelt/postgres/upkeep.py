@@ -13,10 +13,12 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from snowmelt.errors import Blocked, ConnectionLost, RetriableError, TableError
-from snowmelt.model import SourceTable
+from snowmelt.model import SourceTable, TargetTable
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.rollback import Kept, drop_kept, kept
+from snowmelt.postgres.shadow import drop_table
 from snowmelt.postgres.staging import SCHEMA, STAGING_NAME
 
 LOCK_MS = 1_000
@@ -100,6 +102,29 @@ class Cleaning:
     def drop(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[Left, ...]]:
         """Drop staging tables; returns those that are dropped, and those that are left."""
         return _drop(self._session, names)
+
+    def replaced(self) -> tuple[Kept, ...]:
+        """Replaced tables whose time is over."""
+        return tuple(one for one in kept(self._session) if one.is_over)
+
+    def drop_replaced(self, found: Sequence[Kept]) -> tuple[Left, ...]:
+        """Drop them; returns those that are left."""
+        return tuple(Left(str(one.previous), why) for one, why in drop_kept(self._session, found))
+
+    def shadows(self) -> tuple[TargetTable, ...]:
+        """Tables that were loaded in another's stead, and whose load does not go on."""
+        with self._session.transaction() as connection:
+            there = connection.execute(query("shadows_there")).fetchall()
+            in_use = set(connection.execute(query("shadows_in_use")).fetchall())
+        return tuple(TargetTable("", *name) for name in there if name not in in_use)
+
+    def drop_shadows(self, tables: Sequence[TargetTable]) -> tuple[Left, ...]:
+        """Drop them; returns those that are left."""
+        left: list[Left] = []
+        for table in tables:
+            with _leaving(str(table), left), _short(self._session) as connection:
+                drop_table(connection, table)
+        return tuple(left)
 
     def workers(self) -> tuple[Mapping[UUID, str], Mapping[UUID, str]]:
         """Processes, by worker, that never said that they ended, and those of ended runs that can be forgotten."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from snowmelt.preflight.indexes import TableIndex
 from snowmelt.refusal import Refusal
 
 APPEND = frozenset({"SELECT", "INSERT"})
@@ -114,6 +115,15 @@ class TargetSurroundings:
     analyzed: bool = True
     """Whether the role may run ANALYZE on it; the server passes over one that it may not."""
     size_bytes: int | None = None
+    indexes: tuple[TableIndex, ...] = ()
+    dependents: tuple[str, ...] | None = ()
+    """What refers to it and would not go over to another table that takes its place."""
+    owned: bool = True
+    """Whether the role may do what an owner may."""
+    owner_lacks_create: str | None = None
+    """Its owner, where that may not create tables in its schema."""
+    may_create: bool = True
+    """Whether the role may create tables in its schema."""
     unknown: tuple[str, ...] = ()
 
 

@@ -86,7 +86,9 @@ SELECT l.table_id, l.run_id, coalesce(r.ending, 'running') AS ending,
            AS written_rows,
        ARRAY(SELECT w.host || ':' || w.pid FROM migration_status.worker w
              WHERE w.run_id = r.run_id AND w.ended_at IS NULL AND w.heartbeat_at > clock_timestamp() - w.lease
-             ORDER BY w.started_at) AS workers
+             ORDER BY w.started_at) AS workers,
+       coalesce(jsonb_typeof(l.plan -> 'replaces') = 'object', false) AS beside,
+       to_jsonb(l) ->> 'rolled_back_at' IS NOT NULL AS rolled_back
 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
 WHERE l.target_schema = %(schema)s AND l.target_table = %(table)s
 ORDER BY l.table_id DESC
@@ -139,6 +141,10 @@ RETURNING chunk_id, range, planned_rows, attempts
 
 -- name: lock_chunk
 SELECT pg_try_advisory_xact_lock(hashtextextended(format('snowmelt chunk %%s %%s', %(table_id)s::bigint, %(chunk_id)s::int), 0))
+
+-- name: share_finish
+SELECT pg_try_advisory_xact_lock_shared(
+    hashtextextended(format('snowmelt chunk %%s %%s', %(table_id)s::bigint, %(chunk_id)s::int), 0))
 
 -- name: evict_chunk
 SELECT pg_terminate_backend(pid)
@@ -246,8 +252,14 @@ LEFT JOIN migration_status.chunk c
 WHERE l.table_id = %(table_id)s
 
 -- name: lock_load
-SELECT completed_at IS NOT NULL AS completed, planned_rows, plan, target_schema, target_table
+SELECT completed_at IS NOT NULL AS completed, planned_rows, plan, target_schema, target_table, run_id,
+       furnished_at IS NOT NULL AS furnished
 FROM migration_status.load WHERE table_id = %(table_id)s FOR UPDATE
+
+-- name: read_load
+SELECT completed_at IS NOT NULL AS completed, planned_rows, plan, target_schema, target_table, run_id,
+       furnished_at IS NOT NULL AS furnished
+FROM migration_status.load WHERE table_id = %(table_id)s
 
 -- name: recount
 SELECT count(*) FILTER (WHERE completed_at IS NULL AND retired_at IS NULL) AS open_chunks,

@@ -1,0 +1,345 @@
+"""From the last chunk of a load to its end: what is built on the table, the recount, the target's replacement."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from snowmelt.errors import CountMismatch, RetriableError, SnowmeltError, TableError
+from snowmelt.model import Mode, TargetTable
+from snowmelt.postgres.builds import FINISH, Builds
+from snowmelt.postgres.claims import brief
+from snowmelt.postgres.connect import Session
+from snowmelt.postgres.ddl import count_within, identifier
+from snowmelt.postgres.exchange import Name, carry_early, exchange, statistics_made
+from snowmelt.postgres.failures import translate
+from snowmelt.postgres.locks import lock_writers_out, patiently
+from snowmelt.postgres.marks import advance_mark
+from snowmelt.postgres.post_data import Index, foreign_keys, indexes
+from snowmelt.postgres.queries import query
+from snowmelt.postgres.rollback import drop_kept, kept
+from snowmelt.postgres.sequences import past_the_rows
+from snowmelt.postgres.shadow import Shadow, drop_table, oid_of, shadow_of
+from snowmelt.postgres.truncate import note_removal
+from snowmelt.postgres.upkeep import drop_staging
+from snowmelt.replacement import Way
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load as the ledger has it when it is about to be finished."""
+
+    table_id: int
+    run_id: UUID
+    target: TargetTable
+    shadow: Shadow | None
+    plan: Mapping[str, Any]
+    planned_rows: int | None
+    completed: bool
+    furnished: bool
+
+    @property
+    def into(self) -> TargetTable:
+        return self.shadow.table if self.shadow else self.target
+
+    def builds(self, session: Session) -> Builds:
+        return Builds(session, self.target, self.into, self.table_id)
+
+
+def _load(connection: psycopg.Connection, table_id: int, *, locked: bool) -> Load | None:
+    cursor = connection.cursor(row_factory=dict_row)
+    statement = query("lock_load" if locked else "read_load")
+    row = cursor.execute(statement, {"table_id": table_id}).fetchone()
+    if row is None:
+        return None
+    plan = row["plan"] if isinstance(row["plan"], dict) else {}
+    return Load(
+        table_id,
+        row["run_id"],
+        TargetTable("", row["target_schema"], row["target_table"]),
+        shadow_of(plan, row["target_schema"]),
+        plan,
+        row["planned_rows"],
+        row["completed"],
+        row["furnished"],
+    )
+
+
+def build_step(session: Session, table_id: int) -> bool:
+    """Build one index or foreign key of a load whose chunks are all committed; False if there is nothing to do
+    here now. Who comes first notes what there is to build."""
+    with session.transaction() as connection:
+        # Whoever finishes it may hold its row for as long as readers hold the target.
+        load = _load(connection, table_id, locked=False)
+    if load is None or load.completed:
+        return False
+    if not _swaps(load) or load.furnished:
+        return load.builds(session).step()
+    with brief(session) as connection:
+        load = _load(connection, table_id, locked=True) if _alone(connection, table_id) else None
+        if load is None or load.completed:
+            return False
+        if not load.furnished:
+            _note_post_data(session, connection, load)
+    return True
+
+
+def _alone(connection: psycopg.Connection, table_id: int) -> bool:
+    row = connection.execute(
+        query("lock_chunk"), {"table_id": table_id, "chunk_id": FINISH}
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _swaps(load: Load) -> bool:
+    """Whether a table takes the target's place, and needs all that belongs to it."""
+    return load.shadow is not None and load.shadow.way is Way.SWAP
+
+
+def _unnoted(connection: psycopg.Connection, load: Load) -> list[Index]:
+    if oid_of(connection, load.target) is None:
+        return []
+    noted = {name for name, _ in _names(connection, load)}
+    return [
+        index
+        for index in indexes(connection, load.target)
+        if index.is_valid and index.name not in noted
+    ]
+
+
+def _names(connection: psycopg.Connection, load: Load) -> list[tuple[str, str]]:
+    """The names of indexes in the target, and on the table in its stead."""
+    names = {"schema": load.target.schema, "built_on": load.into.name}
+    return connection.execute(query("noted_indexes"), names).fetchall()
+
+
+def _note_post_data(session: Session, connection: psycopg.Connection, load: Load) -> None:
+    builds, into = load.builds(session), load.into
+    first = len(_names(connection, load))
+    if oid_of(connection, load.target) is None:
+        key = load.plan.get("primary_key", [])
+        made = [_primary_key(load.target, key)] if key and not first else []
+    else:
+        carry_early(connection, load.target, into, f"{into.name}_s")
+        made = _unnoted(connection, load)
+    named = {f"{into.name}_{first + n}": index for n, index in enumerate(made)}
+    builds.note(connection, load.table_id, named, dropped=False)
+    if not load.furnished:
+        keys = {key.name: key for key in foreign_keys(connection, load.target)}
+        builds.note(connection, load.table_id, keys, dropped=False)
+    connection.execute(query("note_furnished"), {"table_id": load.table_id})
+
+
+def _primary_key(target: TargetTable, columns: list[str]) -> Index:
+    listed = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    name = f"{target.name.encode()[:58].decode(errors='ignore')}_pkey"
+    return Index(
+        name, f"btree ({listed})", tuple(columns), is_unique=True, is_primary=True, constraint="p"
+    )
+
+
+def finish_load(session: Session, table_id: int) -> bool:
+    """Complete a table if every chunk is committed and all is built; False if some are not, or not any more, if
+    another process is about it, or if the run was aborted.
+
+    The recount stands in the transaction that marks the table: what workers were told of asynchronous commits is
+    not the truth after a crash of the server, the ledger is. Raises CountMismatch when the rows read are not the
+    rows planned, TableError when something could not be built, Blocked while readers keep the target from being
+    replaced.
+    """
+    with brief(session) as connection:
+        if not _alone(connection, table_id):
+            return False
+        load = _load(connection, table_id, locked=True)
+        if load is None:
+            return False
+        if load.completed:
+            return True
+        count = _recounted(connection, load)
+        if count is None:
+            return False
+        if _swaps(load) and (not load.furnished or _unnoted(connection, load)):
+            _note_post_data(session, connection, load)  # somebody has created an index meanwhile
+            return False
+        builds = load.builds(session)
+        if failures := builds.failures():
+            raise _unbuilt(load, failures)
+        if builds.left():
+            return False
+        if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
+            return False
+        _furnish(connection, session, load)
+        if load.shadow is not None:
+            _replace(connection, load, load.shadow)
+        _note_rows(connection, load, count)
+        advance_mark(connection, load.plan, table_id)
+        names = {"schema": load.target.schema, "table": load.target.name}
+        connection.execute(query("note_restored"), names)
+    _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
+    _drop_staging(session, table_id)
+    if load.shadow is not None:
+        _drop_older(session, load)
+    return True
+
+
+def _recounted(connection: psycopg.Connection, load: Load) -> int | None:
+    """Rows written, by the ledger; None while a chunk is open."""
+    cursor = connection.cursor(row_factory=dict_row)
+    count = cursor.execute(query("recount"), {"table_id": load.table_id}).fetchone() or {}
+    if count["open_chunks"]:
+        return None
+    if load.planned_rows is not None and count["rows_read"] != load.planned_rows:
+        raise CountMismatch(
+            f"{count['rows_read']:,} rows were read, {load.planned_rows:,} were planned",
+            table=str(load.target),
+            remedy="the source changed while it was read: load the table anew into an empty target",
+        )
+    return int(count["rows_written"])
+
+
+def _unbuilt(load: Load, failures: Mapping[str, str]) -> TableError:
+    many = "1 index or key" if len(failures) == 1 else f"{len(failures)} indexes and keys"
+    told = "\n    ".join(f"{name}: {why}" for name, why in failures.items())
+    return TableError(
+        f"all rows are loaded, but {many} could not be built:\n    {told}",
+        table=str(load.target),
+        remedy="see to the cause, then run again: only what is missing is built",
+    )
+
+
+def _furnish(connection: psycopg.Connection, session: Session, load: Load) -> None:
+    """Give a created table its primary key, and any table fresh statistics; sequences go past what was loaded."""
+    table = identifier(load.into)
+    key = load.plan.get("primary_key", []) if load.shadow is None else []
+    if key:
+        memory = session.server.settings.maintenance_work_mem
+        if memory:
+            connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
+        add: LiteralString = "ALTER TABLE {} ADD PRIMARY KEY ({})"
+        columns = sql.SQL(", ").join(map(sql.Identifier, key))
+        connection.execute(sql.SQL(add).format(table, columns))
+    connection.execute(sql.SQL("ANALYZE {}").format(table))
+    if load.shadow is None:
+        past_the_rows(connection, load.target, load.target)
+
+
+def _replace(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
+    """The moment in which the new rows take the place of the old. From the count on nobody writes the target."""
+    connection.execute("SET LOCAL statement_timeout = 0")
+    if oid_of(connection, load.target) is None:
+        _move_in(connection, load, shadow)
+        return
+    removed = _counted(connection, load, shadow)
+    past_the_rows(connection, load.target, shadow.table)
+    if shadow.way is Way.REFILL:
+        _refill(connection, load, shadow)
+    else:
+        _swap(connection, load, shadow)
+    note_removal(connection, load.run_id, load.target, removed)
+
+
+def _counted(connection: psycopg.Connection, load: Load, shadow: Shadow) -> int:
+    lock_writers_out(connection, load.target)
+    found = count_within(connection, load.target)
+    if shadow.rows is not None and found != shadow.rows:
+        raise TableError(
+            f"the target had {shadow.rows:,} rows when it was planned, and has {found:,} now: it is not replaced",
+            table=str(load.target),
+            remedy="see who writes the target; to replace the rows all the same: run again with --allow-truncate",
+        )
+    return found
+
+
+def _swap(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
+    names = [
+        Name("index", load.target.schema, built_as, name)
+        for name, built_as in _names(connection, load)
+    ]
+    names += statistics_made(connection, load.target, f"{shadow.table.name}_s")
+    keep_as = shadow.previous if shadow.hours else None
+    try:
+        kept = exchange(connection, load.target, shadow.table, names, keep_as)
+    except psycopg.errors.DuplicateTable as error:
+        raise RetriableError(translate(error).what) from error  # an index created just now
+    if keep_as is not None:
+        connection.execute(
+            query("note_replacement"),
+            {
+                "table_id": load.table_id,
+                "schema": load.target.schema,
+                "table": load.target.name,
+                "previous": keep_as.name,
+                "names": Jsonb([dataclasses.asdict(name) for name in kept]),
+                "hours": shadow.hours,
+            },
+        )
+
+
+def _move_in(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
+    """Into a name that is free."""
+    rename: LiteralString = "ALTER TABLE {} RENAME TO {}"
+    for name, built_as in _names(connection, load):
+        index: LiteralString = "ALTER INDEX {} RENAME TO {}"
+        place = sql.Identifier(load.target.schema, built_as)
+        connection.execute(sql.SQL(index).format(place, sql.Identifier(name)))
+    connection.execute(
+        sql.SQL(rename).format(identifier(shadow.table), sql.Identifier(load.target.name))
+    )
+
+
+def _refill(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
+    truncate: LiteralString = "TRUNCATE {}"
+    insert: LiteralString = "INSERT INTO {} ({}) SELECT {} FROM {}"
+    columns = [
+        row[0]
+        for row in connection.execute(
+            query("columns_of"), {"schema": shadow.table.schema, "table": shadow.table.name}
+        ).fetchall()
+    ]
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    target = identifier(load.target)
+    fill = sql.SQL(insert).format(target, names, names, identifier(shadow.table))
+
+    def once() -> None:
+        connection.execute(sql.SQL(truncate).format(target))
+        connection.execute(fill)
+
+    patiently(connection, (load.target,), once)
+    connection.execute(sql.SQL("ANALYZE {}").format(target))
+    drop_table(connection, shadow.table)
+
+
+def _note_rows(connection: psycopg.Connection, load: Load, written: int) -> None:
+    """Note all rows of a target that was empty: by their number a full refresh knows them as its own."""
+    # What release 0.3.0 planned does not say so, and always began so.
+    if not load.plan.get("began_empty", True):
+        return
+    if load.plan.get("mode") == Mode.UPSERT:  # of one row several versions may have been written
+        written = count_within(connection, load.target)
+    connection.execute(query("note_rows"), {"table_id": load.table_id, "rows": written})
+
+
+def _drop_older(session: Session, load: Load) -> None:
+    """Of one target the table that was replaced last is kept."""
+    older = [one for one in kept(session, load.target) if one.table_id != load.table_id]
+    for one, why in drop_kept(session, older):
+        _log.warning("%s is left: %s", one.previous, why, extra={"action": "previous_left"})
+
+
+def _drop_staging(session: Session, table_id: int) -> None:
+    """What can't be dropped now, `snowmelt cleanup` finds."""
+    try:
+        drop_staging(session, [table_id])
+    except SnowmeltError as error:
+        _log.warning(str(error), extra={"action": "staging_left", "table_id": table_id})

@@ -1,0 +1,138 @@
+"""Making a target ready for a load's rows: the table in its stead, and indexes that are dropped for the time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from snowmelt.errors import TableError
+from snowmelt.model import Column, Mode, TargetTable
+from snowmelt.postgres.builds import Builds
+from snowmelt.postgres.claims import brief
+from snowmelt.postgres.connect import Session
+from snowmelt.postgres.locks import patiently
+from snowmelt.postgres.post_data import indexes
+from snowmelt.postgres.queries import query
+from snowmelt.postgres.shadow import Shadow, create_shadow, drop_table, oid_of, shadow_of
+from snowmelt.preflight.indexes import droppable
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a config asks for, and the ledger does not keep, since it decides no row."""
+
+    disable_index: bool = False
+    keys: tuple[str, ...] = ()
+    """The uniqueness columns."""
+    any_rows: bool = False
+    """Whether rows of unknown origin may be replaced as well."""
+
+
+def prepare_load(
+    session: Session, table_id: int, columns: Sequence[Column], wishes: Wishes
+) -> None:
+    """Make the target of an unfinished load ready; twice is no harm. What could not be built gets its attempts
+    back.
+
+    Raises TableError where the table in the target's stead is gone with rows in it, and Blocked where the lock to
+    drop an index is not to be had.
+    """
+    with brief(session) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
+        if load is None or load["completed"]:
+            return
+        done = cursor.execute(query("recount"), {"table_id": table_id}).fetchone() or {}
+        target = TargetTable("", load["target_schema"], load["target_table"])
+        shadow = shadow_of(load["plan"], target.schema)
+        builds = Builds(session, target, shadow.table if shadow else target, table_id)
+        builds.reopen()
+        if shadow is not None:
+            _stand_in(connection, target, shadow, columns, rows=done["rows_written"])
+            if wishes.any_rows:
+                connection.execute(query("allow_any_rows"), {"table_id": table_id})
+        elif wishes.disable_index and done["open_chunks"]:
+            _disable(connection, builds, table_id, target, load["plan"], wishes)
+
+
+def _stand_in(
+    connection: psycopg.Connection,
+    target: TargetTable,
+    shadow: Shadow,
+    columns: Sequence[Column],
+    *,
+    rows: int,
+) -> None:
+    if oid_of(connection, shadow.table) is not None:
+        return
+    if rows:
+        raise TableError(
+            f"{rows:,} rows were loaded into {shadow.table}, which is gone",
+            table=str(target),
+            remedy="run with --restart-table: it is loaded anew",
+        )
+    create_shadow(connection, target, shadow, columns)
+
+
+def _disable(
+    connection: psycopg.Connection,
+    builds: Builds,
+    table_id: int,
+    target: TargetTable,
+    plan: dict[str, Any],
+    wishes: Wishes,
+) -> None:
+    """Drop what the load can do without, and note it, in one transaction."""
+    merges = Mode(plan.get("mode", Mode.APPEND)) is not Mode.APPEND
+    going = droppable(
+        indexes(connection, target),
+        wishes.keys,
+        merges=merges,
+        began_empty=plan.get("began_empty", True),
+    )
+    if not going:
+        return
+    statements = [index.drop(target) for index in going]
+
+    def drop() -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    patiently(connection, (target,), drop)
+    builds.note(connection, table_id, {index.name: index for index in going}, dropped=True)
+    connection.execute(query("note_disabled"), {"table_id": table_id})
+    _log.info(
+        "%s: dropped until the rows are loaded: %s",
+        target,
+        ", ".join(index.name for index in going),
+        extra={"action": "indexes_disabled", "table": str(target)},
+    )
+
+
+def drop_shadows(session: Session, run_id: UUID) -> None:
+    """Drop what an aborted run has loaded beside its targets."""
+    with brief(session) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        for row in cursor.execute(query("shadows"), {"run_id": run_id}).fetchall():
+            shadow = shadow_of(row["plan"], row["target_schema"])
+            if shadow is not None:
+                drop_table(connection, shadow.table)
+
+
+def abandon_load(session: Session, run_id: UUID, table_id: int) -> None:
+    """Drop a load from the ledger, with what was loaded beside its target."""
+    with brief(session) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
+        shadow = shadow_of(load["plan"], load["target_schema"]) if load else None
+        if shadow is not None:
+            drop_table(connection, shadow.table)
+        connection.execute(query("abandon_load"), {"run_id": run_id, "table_id": table_id})

@@ -1,0 +1,114 @@
+"""The table that is loaded beside its target: created like it, and dropped where it is not wanted any more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from snowmelt.model import Column, TargetTable
+from snowmelt.postgres.ddl import create_within, identifier
+from snowmelt.postgres.queries import query
+from snowmelt.replacement import Way
+
+_LIKE: LiteralString = """
+    CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS) USING {}{}
+"""
+_ROWS_ALONE: LiteralString = (
+    "CREATE TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} WITH NO DATA"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """How a load replaces its target, as the ledger keeps it with the load's plan.
+
+    `rows` are how many the target must have when it is replaced, None for any; `hours` for how long the replaced
+    table is kept.
+    """
+
+    table: TargetTable
+    way: Way
+    rows: int | None
+    hours: int
+
+    @property
+    def previous(self) -> TargetTable:
+        """The name under which the replaced table is kept."""
+        name = self.table.name.replace("_new_", "_old_")
+        return TargetTable(self.table.database, self.table.schema, name)
+
+
+def shadow_name(run_id: UUID, target: TargetTable) -> str:
+    """Of a run and a target, so that a second worker finds the first one's; 25 bytes.
+
+    >>> shadow_name(UUID(int=1), TargetTable("db", "public", "visits"))
+    'snowmelt_new_1e60caa76f17'
+    """
+    whole = f"{run_id} {target.schema} {target.name}".encode()
+    return f"snowmelt_new_{hashlib.md5(whole, usedforsecurity=False).hexdigest()[:12]}"
+
+
+def shadow_of(plan: object, schema: str, database: str = "") -> Shadow | None:
+    """What a load's plan in the ledger says of it; None where rows go straight into the target."""
+    found = plan.get("replaces") if isinstance(plan, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    table = TargetTable(database, schema, str(found["shadow"]))
+    return Shadow(table, Way(found["way"]), found["rows"], int(found["hours"]))
+
+
+def oid_of(connection: psycopg.Connection, table: TargetTable) -> int | None:
+    """The table's OID; None where there is no such table."""
+    names = {"schema": table.schema, "table": table.name}
+    row = connection.execute(query("oid_of"), names).fetchone()
+    return row[0] if row else None
+
+
+def create_shadow(
+    connection: psycopg.Connection,
+    target: TargetTable,
+    shadow: Shadow,
+    columns: Sequence[Column],
+) -> None:
+    """Create it like its target, without indexes; to be refilled from, with the columns that are loaded alone. A
+    target that does not exist yet gives no pattern: then from the source's columns."""
+    oid = oid_of(connection, target)
+    if oid is None:
+        create_within(connection, shadow.table, columns)
+        return
+    if shadow.way is Way.REFILL:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+        connection.execute(
+            sql.SQL(_ROWS_ALONE).format(identifier(shadow.table), names, identifier(target))
+        )
+        return
+    cursor = connection.cursor(row_factory=dict_row)
+    like = cursor.execute(query("like_table"), {"table_oid": oid}).fetchone() or {}
+    unlogged: LiteralString = "UNLOGGED " if like["unlogged"] else ""
+    place: sql.Composable = sql.SQL("")
+    if like["tablespace"]:
+        place = sql.SQL(" TABLESPACE {}").format(sql.Identifier(like["tablespace"]))
+    connection.execute(
+        sql.SQL(_LIKE).format(
+            sql.SQL(unlogged),
+            identifier(shadow.table),
+            identifier(target),
+            sql.Identifier(like["access_method"]),
+            place,
+        )
+    )
+
+
+def drop_table(connection: psycopg.Connection, table: TargetTable) -> None:
+    """Drop a shadow, if it is there, and forget what was to be built on it."""
+    drop: LiteralString = "DROP TABLE IF EXISTS {}"
+    connection.execute(sql.SQL(drop).format(identifier(table)))
+    names = {"schema": table.schema, "built_on": table.name}
+    connection.execute(query("forget_post_data"), names)

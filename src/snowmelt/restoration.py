@@ -1,0 +1,96 @@
+"""Giving targets back the indexes that loads have dropped: after a run that failed, and by hand."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+
+from snowmelt.database import Database
+from snowmelt.errors import Blocked
+from snowmelt.model import TargetTable
+from snowmelt.ports import Executor
+from snowmelt.postgres.connect import Session
+from snowmelt.postgres.restoring import Missing, Restored, builds_of, missing, outcome
+
+_log = logging.getLogger(__name__)
+
+BLOCKED_PAUSE_SECONDS = 1.0
+PATIENCE = 60
+"""Tries at an index whose table others hold locked, each of which waits for some seconds."""
+
+
+def restore(
+    database: Database,
+    executor: Executor,
+    *,
+    threads: int,
+    only: Collection[TargetTable] | None = None,
+    halt: threading.Event | None = None,
+) -> tuple[Restored, ...]:
+    """Build what is missing in the targets, or in some of them, `threads` indexes at a time. One that fails stops
+    no other. Targets that live workers load are left to them."""
+    halt = halt or threading.Event()
+    found = [
+        one
+        for one in missing(database.session)
+        if not one.in_use and (only is None or one.target in only)
+    ]
+    return tuple(_restored(database, executor, one, threads, halt) for one in found)
+
+
+def _restored(
+    database: Database, executor: Executor, found: Missing, threads: int, halt: threading.Event
+) -> Restored:
+    builds_of(database.session, found.target).reopen()
+
+    def work() -> None:
+        session = Session(database.server, halt, reached=True)
+        try:
+            _build(session, found, halt)
+        finally:
+            session.close()
+
+    executor.run(work, min(threads, len(found.names)))
+    return outcome(database.session, found)
+
+
+def _build(session: Session, found: Missing, halt: threading.Event) -> None:
+    """One after the other, until none is left that nobody is about."""
+    builds = builds_of(session, found.target)
+    tries = 0
+    while not halt.is_set():
+        try:
+            if not builds.step() and not builds.left():
+                return
+            # What is left is in other hands; what they have built is then to be attached.
+            halt.wait(0.1)
+        except Blocked:
+            tries += 1
+            if tries > PATIENCE:
+                raise
+            halt.wait(BLOCKED_PAUSE_SECONDS)
+
+
+def log_restored(one: Restored) -> None:
+    """Tell of a target's indexes in the log."""
+    if one.back:
+        _log.info(
+            "%s: built again: %s",
+            one.target,
+            ", ".join(one.back),
+            extra={"action": "indexes_restored", "table": str(one.target)},
+        )
+    missed = [*(f"{name} ({why})" for name, why in one.failed), *one.left]
+    if missed:
+        _log.warning(
+            "%s lacks indexes that its load dropped: %s; see to the cause, then: snowmelt indexes restore",
+            one.target,
+            ", ".join(missed),
+            extra={"action": "indexes_missing", "table": str(one.target)},
+        )
+
+
+def all_back(done: Sequence[Restored]) -> bool:
+    """Whether nothing is missing any more."""
+    return not any(one.failed or one.left for one in done)
