@@ -39,7 +39,8 @@ def examine(
         refusals = (*refusals, key)
         key = None
     if ask and not refusals:
-        asked = questions(relation, situation.target) if values else ()
+        nuls = job.nul_characters
+        asked = questions(relation, situation.target, nul_characters=nuls) if values else ()
         if key is not None:
             # Without a watermark nothing tells which of two rows with one key is to stay.
             ordered = job.mode is not Mode.UPSERT or job.source_watermark is not None

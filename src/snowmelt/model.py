@@ -57,6 +57,16 @@ class Mode(StrEnum):
     """The newer of the two stays, by the watermark where there is one."""
 
 
+class NulCharacters(StrEnum):
+    """What becomes of the character NUL, which no text of PostgreSQL has; the values of `nul_characters`."""
+
+    FAIL = "fail"
+    STRIP = "strip"
+    """It is left out."""
+    REPLACE = "replace"
+    """U+FFFD takes its place."""
+
+
 class Extraction(StrEnum):
     """How a table's rows leave the source; the values of `extraction`."""
 
@@ -178,6 +188,7 @@ class TableJob:
     overlap_seconds: int | None = None
     """How far an incremental load reads back behind the mark; None leaves it to the watermark's kind."""
     disable_index: bool = False
+    nul_characters: NulCharacters = NulCharacters.FAIL
 
     def __str__(self) -> str:
         return f"{self.source_name}: {self.source} → {self.target}"

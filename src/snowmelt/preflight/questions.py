@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from snowmelt.model import Column, Relation, TargetState
+from snowmelt.model import Column, NulCharacters, Relation, TargetState
 from snowmelt.preflight import fit
 from snowmelt.preflight.fit import Pair
 from snowmelt.preflight.surroundings import UniqueKey
@@ -94,9 +94,13 @@ ROWS = Question(Measure.ROWS, ())
 
 
 def questions(
-    relation: Relation, target: TargetState, key: UniqueKey | None = None
+    relation: Relation,
+    target: TargetState,
+    key: UniqueKey | None = None,
+    nul_characters: NulCharacters = NulCharacters.FAIL,
 ) -> tuple[Question, ...]:
     """What is to be measured; `key` is the one that an upsert goes by, and costs a count of its distinct values.
+    NUL characters are asked for only where they are refused.
 
     A table that is created gets the columns of `created_type`. A column that can't be loaded at all is passed
     over: the plan refuses it.
@@ -105,6 +109,8 @@ def questions(
     asked: list[Question] = []
     for pair in found:
         asked += [*_numbers(pair), *_times(pair), *_texts(pair), *_bytes(pair)]
+        if nul_characters is NulCharacters.FAIL:
+            asked += _nuls(pair)
         if pair.source.nullable and not pair.target.nullable:
             asked.append(Question(Measure.NULLS, (pair.source,), 0, "NOT NULL"))
     known = {one.columns[0].name for one in asked if one.measure is Measure.NULLS}
@@ -150,16 +156,21 @@ def _times(pair: Pair) -> Iterator[Question]:
 def _texts(pair: Pair) -> Iterator[Question]:
     column, wire, holds = pair.source, pair.type.wire, pair.target.type
     is_text = fit.is_text(column)
-    if wire is Wire.JSONB and (is_text or fit.is_json(column)):
-        yield Question(Measure.ESCAPED_NULS, (column,), 0, holds)
     most = fit.most_characters(column)
     given = fit.typmod(holds) if wire is Wire.TEXT else None
     if given and (is_text or most is not None) and (most is None or most > given[0]):
         yield Question(Measure.CHARACTERS, (column,), given[0], holds)
-    if is_text and wire in {Wire.TEXT, Wire.JSON, Wire.JSONB}:
-        yield Question(Measure.NULS, (column,), 0, holds)
     if is_text and wire is Wire.UUID:
         yield Question(Measure.NO_UUIDS, (column,), 0, holds)
+
+
+def _nuls(pair: Pair) -> Iterator[Question]:
+    column, wire, holds = pair.source, pair.type.wire, pair.target.type
+    is_text = fit.is_text(column)
+    if wire is Wire.JSONB and (is_text or fit.is_json(column)):
+        yield Question(Measure.ESCAPED_NULS, (column,), 0, holds)
+    if is_text and wire in {Wire.TEXT, Wire.JSON, Wire.JSONB}:
+        yield Question(Measure.NULS, (column,), 0, holds)
 
 
 def _bytes(pair: Pair) -> Iterator[Question]:
