@@ -13,7 +13,8 @@
 
 /* The numbers of values.Fault; NO_ROOM, which is none, is an error of this process. */
 typedef enum {
-    FITS, NUL, ESCAPED_NUL, TOO_MANY_CHARACTERS, TOO_MANY_BYTES, NO_JSON, LONE_SURROGATE, JSON_NUMBER, NO_ROOM = 255
+    FITS, NUL, ESCAPED_NUL, TOO_MANY_CHARACTERS, TOO_MANY_BYTES, NO_JSON, LONE_SURROGATE, JSON_NUMBER,
+    TOO_LARGE, NO_ROOM = 255
 } Fault;
 
 typedef struct {
@@ -30,7 +31,8 @@ typedef struct {
 static inline int json_is_digit(uint8_t c) { return (uint8_t)(c - '0') < 10; }
 
 static inline void json_skip_space(Json *j) {
-    while (j->at < j->end && (*j->at == ' ' || *j->at == '\n' || *j->at == '\t' || *j->at == '\r'))
+    while (j->at < j->end && *j->at <= ' ' &&
+           (*j->at == ' ' || *j->at == '\n' || *j->at == '\t' || *j->at == '\r'))
         j->at++;
 }
 
@@ -56,15 +58,24 @@ static inline int json_in_object(const Json *j) {
     return j->bits[(j->depth - 1) >> 6] >> ((j->depth - 1) & 63) & 1;
 }
 
-/* Eight bytes that have neither a quote, nor a backslash, nor a control character. */
-static inline int json_is_plain(const uint8_t *at) {
+/* To the next quote, backslash or control character, or the end: eight bytes at a time. */
+static inline const uint8_t *json_skip_plain(const uint8_t *at, const uint8_t *end) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
-    uint64_t eight;
-    memcpy(&eight, at, 8);
-    uint64_t quote = eight ^ ones * '"', backslash = eight ^ ones * '\\';
-    /* A borrow may mark a byte too many, beside one that is marked rightly: never one too few. */
-    return !(((quote - ones) & ~quote) & high) && !(((backslash - ones) & ~backslash) & high) &&
-           !(((eight - ones * 0x20) & ~eight) & high);
+    for (; end - at >= 8; at += 8) {
+        uint64_t eight;
+        memcpy(&eight, at, 8);
+        uint64_t quote = eight ^ ones * '"', backslash = eight ^ ones * '\\';
+        /* A borrow may mark a byte too many, but only behind one that is marked rightly. */
+        uint64_t marked = (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
+                           ((eight - ones * 0x20) & ~eight)) & high;
+        if (marked)
+            return at + (__builtin_ctzll(marked) >> 3);
+    }
+#endif
+    while (at < end && *at != '"' && *at != '\\' && *at >= 0x20)
+        at++;
+    return at;
 }
 
 static int json_hex(const uint8_t *at) {
@@ -86,8 +97,8 @@ static int json_hex(const uint8_t *at) {
 static Fault json_string(Json *j) {
     int high = 0; /* half of a surrogate pair waits for the other */
     for (;;) {
-        while (j->end - j->at >= 8 && !high && json_is_plain(j->at))
-            j->at += 8;
+        if (!high)
+            j->at = json_skip_plain(j->at, j->end);
         if (j->at == j->end || *j->at < 0x20)
             return NO_JSON;
         uint8_t c = *j->at++;

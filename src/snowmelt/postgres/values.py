@@ -28,7 +28,7 @@ LONGEST_FIELD = 0x3FFFFFFF - 4
 
 
 class Fault(IntEnum):
-    """What is wrong with a value; the first of several. The numbers up to JSON_NUMBER are those of `_json.h`."""
+    """What is wrong with a value; the first of several. The numbers up to TOO_LARGE are those of `_json.h`."""
 
     FITS = 0
     NUL = 1
@@ -98,13 +98,13 @@ def _looks(target: TargetType, type: pa.DataType) -> Iterator[Look]:
     match target.wire:
         case Wire.TEXT:
             rule = "t" if target.length is None else "c" if target.padded else "v"
-            yield _text(rule, target.length or 0)
+            yield _look(rule, target.length or 0)
         case Wire.JSON:
-            yield _text("J")
+            yield _look("J")
         case Wire.JSONB:
-            yield _text("j")
+            yield _look("j")
         case Wire.BYTEA:
-            yield _text("y")
+            yield _look("y")
         case Wire.NUMERIC:
             yield from _numeric(target, type)
         case Wire.TIME | Wire.TIMESTAMP | Wire.TIMESTAMPTZ if (target.precision or 0) < 6:
@@ -122,14 +122,7 @@ def _numeric(target: TargetType, type: pa.Decimal128Type) -> Iterator[Look]:
     digits = target.precision - target.scale + type.scale
     # The 128 bits of a HUGEINT hold more than the 38 digits of its Arrow type.
     if digits < type.precision or digits <= 38 == type.precision:
-        most = Decimal((0, (9,) * max(digits, 0) or (0,), -type.scale))
-        yield _beyond(pa.scalar(most, type), pa.scalar(most.copy_negate(), type))
-
-
-def _beyond(most: pa.Scalar, least: pa.Scalar) -> Look:
-    return lambda array: _coded(
-        pc.or_(pc.greater(array, most), pc.less(array, least)), Fault.TOO_LARGE
-    )
+        yield _look("n", max(digits, 0))
 
 
 def _coarser(hundreds: pa.DataType) -> Look:
@@ -164,13 +157,13 @@ def _code(fault: Fault) -> pa.UInt8Scalar:
     return pa.scalar(int(fault), pa.uint8())
 
 
-def _text(rule: str, length: int = 0) -> Look:
-    """Rules: text, varchar, char, JSON of json, jsonb, and bYtea."""
+def _look(rule: str, most: int = 0) -> Look:
+    """Rules: text, varchar, char, JSON of json, jsonb, bYtea, and numeric; `most` characters, or digits of any."""
 
     def look(array: pa.Array) -> pa.UInt8Array | None:
         if native_faults is None:
-            return _by_pyarrow(array, rule, length)
-        codes = native_faults(array.__arrow_c_array__(), rule, length)
+            return _by_pyarrow(array, rule, most)
+        codes = native_faults(array.__arrow_c_array__(), rule, most)
         if codes is None:
             return None
         return pa.Array.from_buffers(pa.uint8(), len(codes), [None, pa.py_buffer(codes)])
@@ -178,7 +171,9 @@ def _text(rule: str, length: int = 0) -> Look:
     return look
 
 
-def _by_pyarrow(array: pa.Array, rule: str, length: int) -> pa.UInt8Array | None:
+def _by_pyarrow(array: pa.Array, rule: str, most: int) -> pa.UInt8Array | None:
+    if rule == "n":
+        return _beyond(array, most)
     longest = LONGEST_FIELD - (rule == "j")
     looks: list[Look] = [
         lambda array: _coded(pc.greater(pc.binary_length(array), longest), Fault.TOO_MANY_BYTES)
@@ -186,11 +181,17 @@ def _by_pyarrow(array: pa.Array, rule: str, length: int) -> pa.UInt8Array | None
     if rule != "y":
         looks.append(lambda array: _coded(pc.match_substring(array, "\0"), Fault.NUL))
     if rule in "vc":
-        looks.append(lambda array: _longer(array, length, padded=rule == "c"))
+        looks.append(lambda array: _longer(array, most, padded=rule == "c"))
     elif rule in "Jj":
         looks.append(lambda array: _unjson(array, binary=rule == "j"))
     found = Check(tuple(looks)).faults(array)
     return found and found.codes
+
+
+def _beyond(array: pa.Decimal128Array, digits: int) -> pa.UInt8Array | None:
+    most = Decimal((0, (9,) * digits or (0,), -array.type.scale))
+    high, low = pa.scalar(most, array.type), pa.scalar(most.copy_negate(), array.type)
+    return _coded(pc.or_(pc.greater(array, high), pc.less(array, low)), Fault.TOO_LARGE)
 
 
 def _longer(array: pa.Array, length: int, *, padded: bool) -> pa.UInt8Array | None:
