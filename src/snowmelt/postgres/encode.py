@@ -238,7 +238,7 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
     if pa.types.is_decimal(column.type):
         scale = column.target.scale
         if scale is not None and column.type.scale > scale:
-            return pa.decimal128(38, scale)
+            return pa.decimal128(38, max(scale, 0))
         if column.type.scale < 0:
             return pa.decimal128(38, 0)
         # As it is: rewriting a column only to widen its precision cost a third of the encoding.
