@@ -66,6 +66,11 @@ class NulCharacters(StrEnum):
     REPLACE = "replace"
     """U+FFFD takes its place."""
 
+    @property
+    def replacement(self) -> str | None:
+        """What takes its place; None where it fails."""
+        return {NulCharacters.STRIP: "", NulCharacters.REPLACE: "\ufffd"}.get(self)
+
 
 class Extraction(StrEnum):
     """How a table's rows leave the source; the values of `extraction`."""

@@ -18,7 +18,7 @@ from snowmelt.postgres.values import Fault, check
 from snowmelt.types import target_type
 from tests.support import Database
 
-pytest.importorskip("snowmelt.postgres._values", reason="the C extension was not built")
+_values = pytest.importorskip("snowmelt.postgres._values", reason="the C extension was not built")
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -223,7 +223,7 @@ def test_a_value_over_a_gigabyte_is_told_without_being_read(spelling: str, most:
 def test_offsets_that_are_none_are_refused(offsets: tuple[int, ...]) -> None:
     array = offset(pa.string(), *offsets)
     with pytest.raises(ValueError, match="malformed"):
-        values.native_faults(array.__arrow_c_array__(), "t", 0)
+        _values.faults(array.__arrow_c_array__(), "t", 0)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_offsets_that_are_none_are_refused(offsets: tuple[int, ...]) -> None:
 )
 def test_what_is_no_column_of_the_rule_is_refused(array: Any, rule: str) -> None:
     with pytest.raises(ValueError, match="not a column of the rule"):
-        values.native_faults(array.__arrow_c_array__(), rule, 1)
+        _values.faults(array.__arrow_c_array__(), rule, 1)
 
 
 # --- numbers, times, NULL -------------------------------------------------------------------------

@@ -165,10 +165,10 @@ class Encoder:
         faults = checked.faults(array)
         if faults is None:
             return array
-        rows = faults.mask(*NULS)
-        if self._nul_characters is not NulCharacters.FAIL and pc.any(rows).as_py():
+        rows, instead = faults.mask(*NULS), self._nul_characters.replacement
+        if instead is not None and pc.any(rows).as_py():
             escapes = column.target.wire is Wire.JSONB
-            array = without_nuls(array, rows, self._nul_characters, escapes=escapes)
+            array = without_nuls(array, rows, instead, escapes=escapes)
             self.changes.note(column.name, rows, lambda row: self._key_of(batch, row))
             faults = checked.faults(array)  # of what is left
             if faults is None:

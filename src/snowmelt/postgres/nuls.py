@@ -7,19 +7,16 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snowmelt.model import NulCharacters
 from snowmelt.postgres.json_rules import without_escaped_nuls
 
 SHOWN_KEYS = 20
-_REPLACEMENT = {NulCharacters.STRIP: "", NulCharacters.REPLACE: "\ufffd"}
 
 
 def without_nuls(
-    array: pa.StringArray, rows: pa.BooleanArray, how: NulCharacters, *, escapes: bool
+    array: pa.StringArray, rows: pa.BooleanArray, instead: str, *, escapes: bool
 ) -> pa.StringArray:
-    """A column without NUL characters in the rows given, of which none is NULL; with `escapes` also without those
-    that JSON spells \\u0000."""
-    instead = _REPLACEMENT[how]
+    """A column with `instead` for NUL characters in the rows given, of which none is NULL; with `escapes` also for
+    those that JSON spells \\u0000."""
     mended = [text.replace("\0", instead) for text in array.filter(rows).to_pylist()]
     if escapes:
         mended = [without_escaped_nuls(text, instead) for text in mended]
