@@ -72,9 +72,9 @@ class Measure(StrEnum):
 class Question:
     """One thing to measure, of a column or of several.
 
-    `bound` is the most that fits, for LEAST the least; `holds` says in words what holds no more. Texts are measured
-    as they are loaded: with `nul` in the place of NUL characters where it is not None, and without the blanks at
-    their end where the type is `padded` with such.
+    `bound` is the most that fits, for LEAST the least; `holds` says in words what holds no more. Texts are
+    measured as they are loaded: with `nul` in the place of NUL characters where it is not None, and without the
+    blanks at their end where the type is `padded` with such.
     """
 
     measure: Measure
