@@ -288,7 +288,8 @@ SNOWFLAKE_FACTS = (
     SnowflakeFact(
         ("VARIANT", "OBJECT", "ARRAY", "MAP"),
         lambda _: pa.string(),
-        "as JSON; what jsonb can't hold, such as NaN or the character NUL, is an error",
+        "as JSON; what jsonb can't hold, such as NaN, is an error, and so is the character NUL unless "
+        "`nul_characters` says what becomes of it",
         json=True,
     ),
 )

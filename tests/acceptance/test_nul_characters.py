@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 from psycopg import sql
@@ -48,7 +49,7 @@ def test_values_are_changed_as_the_nearest_setting_says(
         _table("replaced", batch_size=ROWS, nul_characters="replace"),
         _table("refused", nul_characters="fail"),
     )
-    (first,) = document["sources"]  # type: ignore[misc]
+    (first,) = cast("list[dict[str, object]]", document["sources"])
     first["nul_characters"] = "strip"
     config = write_config(tmp_path, document)
 
@@ -71,10 +72,11 @@ def test_values_are_changed_as_the_nearest_setting_says(
             found = connection.execute(changed.format(sql.Identifier(name))).fetchall()
         assert found == [("a7", rf"\u0000 {instead}"), (f"a{instead}100", None)]
     assert ended.stdout.count("31 values had NUL characters") == 2
-    lines = [line for line in ended.stderr.splitlines() if "NUL characters were" in line]
-    assert len(lines) == 2
-    assert "public.stripped, chunk 0" in ended.stderr
-    assert ended.stderr.count('column "v", "id" = 100;') == 2
+    logged = " ".join(ended.stderr.split())  # its lines are as wide as a terminal
+    assert "table public.stripped, chunk 0: NUL characters were taken out of 31 values: " in logged
+    assert "table public.replaced, chunk 0: NUL characters were replaced in 31 values: " in logged
+    assert logged.count('column "v", "id" = 100;') == 2
+    assert logged.count("; and 11 more") == 2
     assert database.value("SELECT sum(values_changed) FROM migration_status.chunk") == 62
     assert (
         database.value("SELECT max(values_changed) FROM migration_status.migration_table_status")

@@ -191,8 +191,9 @@ def test_nul_characters_are_taken_out_or_replaced(
         (None, "ab", f'"{x}"', r"\u0000"),
     ]
     assert encoder.changes.count == 5
+    done = "taken out of" if how == "strip" else "replaced in"
     assert str(encoder.changes) == (
-        "NUL characters were taken out of 5 values or replaced: "
+        f"NUL characters were {done} 5 values: "
         'column "t", "id" = 1; column "c", "id" = 1; column "j", "id" = 3; '
         'column "b", "id" = 1; column "b", "id" = 2'
     )

@@ -114,7 +114,7 @@ class Encoder:
         self._converts = tuple(_convert(column) for column in columns)
         self.floored = 0
         """Values so far whose digits below the microsecond were dropped."""
-        self.changes = Changes()
+        self.changes = Changes(nul_characters)
         """Values so far that lost their NUL characters."""
         self._schema = pa.schema([(column.name, _wire_type(column)) for column in columns])
         self._checks = tuple(

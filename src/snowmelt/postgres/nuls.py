@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from snowmelt.model import NulCharacters
 from snowmelt.postgres.json_rules import without_escaped_nuls
 
 SHOWN_KEYS = 20
@@ -26,8 +27,9 @@ def without_nuls(
 class Changes:
     """The values of one chunk that were changed: how many, and where the first of them are."""
 
-    def __init__(self) -> None:
+    def __init__(self, how: NulCharacters) -> None:
         self.count = 0
+        self._how = how
         self._places: list[tuple[str, str]] = []
 
     def note(self, column: str, rows: pa.BooleanArray, key_of: Callable[[int], str]) -> None:
@@ -41,14 +43,14 @@ class Changes:
     def __str__(self) -> str:
         """One line: how many values, and column and key of the first.
 
-        >>> changes = Changes()
+        >>> changes = Changes(NulCharacters.STRIP)
         >>> changes.note("v", pa.array([False, True]), lambda row: f'"id" = {row}')
         >>> str(changes)
-        'NUL characters were taken out of 1 value or replaced: column "v", "id" = 1'
+        'NUL characters were taken out of 1 value: column "v", "id" = 1'
         """
         values = "1 value" if self.count == 1 else f"{self.count:,} values"
         told = "; ".join(f'column "{column}", {key}' for column, key in self._places)
         more = self.count - len(self._places)
-        return f"NUL characters were taken out of {values} or replaced: {told}" + (
-            f"; and {more:,} more" if more else ""
-        )
+        done = "replaced in" if self._how is NulCharacters.REPLACE else "taken out of"
+        rest = f"; and {more:,} more" if more else ""
+        return f"NUL characters were {done} {values}: {told}{rest}"
