@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from snowmelt.postgres import values
 from snowmelt.postgres.json_rules import NotJson, require_json
-from snowmelt.postgres.values import Fault, check
+from snowmelt.postgres.values import Fault, check, unconvertible
 from snowmelt.types import target_type
 from tests.support import Database
 
@@ -308,6 +308,13 @@ def test_digits_that_a_time_of_less_precision_rounds_away_are_found(
     assert codes(array, spelling) == [0, Fault.FINER, 0, 0, Fault.FINER]
     assert codes(array, spelling.replace("(3)", "")) == [0] * 5
     assert codes(array, spelling.replace("3", "6")) == [0] * 5
+
+
+def test_rows_that_do_not_convert_are_found_wherever_they_are() -> None:
+    array = pa.array([1, 40_000, None, -40_000, 2, 3, 40_000])
+    found = unconvertible(lambda part: part.cast(pa.int16()), array)
+    assert found.mask(Fault.OTHER).to_pylist() == [False, True, False, True, False, False, True]
+    assert found.first() == (1, Fault.OTHER)
 
 
 def test_null_is_a_fault_of_a_column_that_is_not_null_and_beside_others() -> None:

@@ -94,7 +94,7 @@ static int json_hex(const uint8_t *at) {
 }
 
 /* From behind the opening quote to behind the closing one. */
-static Fault json_string(Json *j) {
+static inline Fault json_string(Json *j) {
     int high = 0; /* half of a surrogate pair waits for the other */
     for (;;) {
         if (!high)
@@ -133,7 +133,7 @@ static Fault json_string(Json *j) {
     }
 }
 
-static Fault json_number(Json *j) {
+static inline Fault json_number(Json *j) {
     if (*j->at == '-')
         j->at++;
     const uint8_t *whole = j->at, *fraction = NULL, *first = NULL;
@@ -170,14 +170,14 @@ static Fault json_number(Json *j) {
     return FITS;
 }
 
-static Fault json_word(Json *j, const char *word, int64_t size) {
+static inline Fault json_word(Json *j, const char *word, int64_t size) {
     if (j->end - j->at < size || memcmp(j->at, word, (size_t)size))
         return NO_JSON;
     j->at += size;
     return FITS;
 }
 
-static Fault json_scalar(Json *j) {
+static inline Fault json_scalar(Json *j) {
     switch (*j->at) {
     case '"': j->at++; return json_string(j);
     case 't': return json_word(j, "true", 4);
@@ -190,7 +190,7 @@ static Fault json_scalar(Json *j) {
 }
 
 /* A key and its colon. */
-static Fault json_key(Json *j) {
+static inline Fault json_key(Json *j) {
     json_skip_space(j);
     if (j->at == j->end || *j->at++ != '"')
         return NO_JSON;
@@ -202,7 +202,7 @@ static Fault json_key(Json *j) {
 }
 
 /* One value that is no object or array, or what opens one and its first key; *done: a value has ended. */
-static Fault json_begin(Json *j, int *done) {
+static inline Fault json_begin(Json *j, int *done) {
     json_skip_space(j);
     *done = 1;
     if (j->at == j->end)

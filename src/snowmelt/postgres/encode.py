@@ -21,7 +21,7 @@ from snowmelt.errors import ValueDoesNotFit
 from snowmelt.model import NulCharacters, Piece, TargetTable
 from snowmelt.postgres.misfits import Misfit, shown_key
 from snowmelt.postgres.nuls import Changes, without_nuls
-from snowmelt.postgres.values import NULS, Check, Fault, check
+from snowmelt.postgres.values import NULS, Check, Fault, check, unconvertible
 from snowmelt.types import TargetType, Wire
 
 try:
@@ -151,8 +151,8 @@ class Encoder:
             try:
                 converted = convert(array)
             except pa.ArrowInvalid as error:
-                row = _first_failure(convert, array)
-                raise self._misfit(batch, column, array, row) from error
+                row, fault = unconvertible(convert, array).first()
+                raise self._misfit(batch, column, array, row, fault) from error
             arrays.append(self._fitting(batch, column, checked, converted))
             if _in_nanoseconds(column.type):
                 self.floored += _finer_than_microseconds(array)
@@ -182,9 +182,9 @@ class Encoder:
         column: EncodedColumn,
         array: pa.Array,
         row: int,
-        fault: Fault | None = None,
+        fault: Fault,
     ) -> ValueDoesNotFit:
-        """The error of a value; `fault` is None where it did not become one of the target's type at all."""
+        """The error of a row; the array may be the column as it came, or as it would be sent."""
         text = array.slice(row, 1)
         if not pa.types.is_binary(array.type):
             text = text.cast(pa.string())
@@ -216,20 +216,6 @@ class Encoder:
         if not names:
             return f"row {self._rows - batch.num_rows + row + 1} of the chunk"
         return ", ".join(f'"{name}" = {shown_key(batch.column(name), row)}' for name in names)
-
-
-def _first_failure(convert: Convert, array: pa.Array) -> int:
-    """The first row that does not convert, by halving: a bad value is rare, so the good path stays fast."""
-    low, size = 0, len(array)
-    while size > 1:
-        half = size // 2
-        try:
-            convert(array.slice(low, half))
-        except pa.ArrowInvalid:
-            size = half
-        else:
-            low, size = low + half, size - half
-    return low
 
 
 def _wire_type(column: EncodedColumn) -> pa.DataType:

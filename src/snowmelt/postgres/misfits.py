@@ -30,11 +30,11 @@ class Misfit:
     value: str | bytes | None
     table: TargetTable | None
 
-    def what(self, fault: Fault | None) -> str:
+    def what(self, fault: Fault) -> str:
         """The value and what is wrong with it."""
         return f"{self._value(fault)} {self._wrong(fault)}"
 
-    def _wrong(self, fault: Fault | None) -> str:
+    def _wrong(self, fault: Fault) -> str:
         holds = spelled(self.target)
         match fault:
             case Fault.NUL:
@@ -62,7 +62,7 @@ class Misfit:
                 return "is no value of a column that is NOT NULL"
         return f"does not fit {holds}"
 
-    def remedy(self, fault: Fault | None) -> str:
+    def remedy(self, fault: Fault) -> str:
         """What to do."""
         match fault:
             case Fault.NUL:
@@ -109,7 +109,7 @@ class Misfit:
             return error.place
         return 0
 
-    def _value(self, fault: Fault | None) -> str:
+    def _value(self, fault: Fault) -> str:
         if self.value is None:
             return "NULL"
         around = self._place() if fault is Fault.NO_JSON else 0

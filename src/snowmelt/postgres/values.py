@@ -41,6 +41,8 @@ class Fault(IntEnum):
     TOO_LARGE = 8
     FINER = 9
     NULL = 10
+    OTHER = 11
+    """It can't be made a value of the type, or would be another one there."""
 
 
 NULS = (Fault.NUL, Fault.ESCAPED_NUL)
@@ -92,6 +94,24 @@ def check(target: TargetType, type: pa.DataType, *, nullable: bool = True) -> Ch
     if not nullable:
         looks.append(_nulls)
     return Check(tuple(looks))
+
+
+def unconvertible(convert: Callable[[pa.Array], pa.Array], array: pa.Array) -> Faults:
+    """The rows for which a conversion that fails for the array raises ArrowInvalid: found by halving, since there
+    are few as a rule."""
+    codes = bytearray(len(array))
+    parts = [(0, len(array))]
+    while parts:
+        low, size = parts.pop()
+        try:
+            convert(array.slice(low, size))
+        except pa.ArrowInvalid:
+            half = size // 2
+            if half:
+                parts += [(low, half), (low + half, size - half)]
+            else:
+                codes[low] = Fault.OTHER
+    return Faults(pa.Array.from_buffers(pa.uint8(), len(codes), [None, pa.py_buffer(codes)]))
 
 
 def _looks(target: TargetType, type: pa.DataType) -> Iterator[Look]:
