@@ -41,7 +41,7 @@ test-model: $(READY)      ## the stateful model of the protocol, many more examp
 bench: $(READY)           ## rows/s beside raw COPY and DuckDB; takes some minutes
 	$(BIN)/python -m benchmarks
 
-$(READY): pyproject.toml setup.py constraints.txt src/snowmelt/postgres/_copybinary.c
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard src/snowmelt/postgres/_*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

@@ -38,12 +38,16 @@ def examine(
     if isinstance(key, Refusal):
         refusals = (*refusals, key)
         key = None
+    nuls = job.nul_characters
     if ask and not refusals:
-        asked = questions(relation, situation.target) if values else ()
+        asked = questions(relation, situation.target, nul_characters=nuls) if values else ()
         if key is not None:
             # Without a watermark nothing tells which of two rows with one key is to stay.
             ordered = job.mode is not Mode.UPSERT or job.source_watermark is not None
-            asked = (*asked, *key_questions(relation, key, repeated=not ordered))
+            asked = (
+                *asked,
+                *key_questions(relation, key, repeated=not ordered, nul=nuls.replacement),
+            )
         if asked:
             answers = source.measure(job.source, asked, relation.snapshot)
             refusals = findings(asked, answers)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from snowmelt.config import Config
-from snowmelt.model import Identity, Mode, Snapshot, TableJob
+from snowmelt.model import Identity, Mode, NulCharacters, Snapshot, TableJob
 
 _TABLE_VERSION = "v1"
 """Raised when the same table is hashed in another way; older hashes then count as another table."""
@@ -60,6 +60,9 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
         "truncate_onstart": job.truncate_onstart,
         "replace": job.replace,
         "mode": None if job.mode is Mode.APPEND else job.mode.value,
+        "nul_characters": None
+        if job.nul_characters is NulCharacters.FAIL
+        else job.nul_characters.value,
     }
     return {name: _without_defaults(fact) for name, fact in facts.items() if fact}
 

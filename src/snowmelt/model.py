@@ -57,6 +57,21 @@ class Mode(StrEnum):
     """The newer of the two stays, by the watermark where there is one."""
 
 
+class NulCharacters(StrEnum):
+    """What becomes of the character NUL, which no text of PostgreSQL has; the values of `nul_characters`."""
+
+    FAIL = "fail"
+    STRIP = "strip"
+    """It is left out."""
+    REPLACE = "replace"
+    """U+FFFD takes its place."""
+
+    @property
+    def replacement(self) -> str | None:
+        """What takes its place; None where it fails."""
+        return {NulCharacters.STRIP: "", NulCharacters.REPLACE: "\ufffd"}.get(self)
+
+
 class Extraction(StrEnum):
     """How a table's rows leave the source; the values of `extraction`."""
 
@@ -182,6 +197,7 @@ class TableJob:
     """Rows go into a shadow table, which takes the target's place when it is complete."""
     keep_previous_hours: int | None = None
     """How long the table that was replaced is kept; it is dropped at once where None or 0."""
+    nul_characters: NulCharacters = NulCharacters.FAIL
 
     def __str__(self) -> str:
         return f"{self.source_name}: {self.source} → {self.target}"

@@ -45,6 +45,8 @@ class TableStatus:
     """Rows that the mode left out: their key was there, or a newer row of it."""
     floored: int = 0
     """Values whose digits below the microsecond were dropped."""
+    changed: int = 0
+    """Values whose NUL characters were taken out or replaced."""
     resized: int = 0
     """Chunks that proved too heavy, with smaller ones in their places; `chunks` leaves them out."""
     started_at: datetime | None = None

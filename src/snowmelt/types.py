@@ -38,10 +38,17 @@ class Wire(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TargetType:
-    """A PostgreSQL type as `format_type` spells it, taken apart; `scale` is None for unbounded numeric."""
+    """A PostgreSQL type as `format_type` spells it, taken apart; what the spelling does not say is None.
+
+    `precision` is that of a numeric or of a time, `scale` that of a numeric, and `length` the most characters of a
+    text, which are `padded` with blanks to it where the type is char.
+    """
 
     wire: Wire
     scale: int | None = None
+    precision: int | None = None
+    length: int | None = None
+    padded: bool = False
 
 
 _SAME_WIRE = {"character varying": Wire.TEXT, "character": Wire.TEXT, "citext": Wire.TEXT}
@@ -52,7 +59,7 @@ def target_type(spelling: str) -> TargetType | None:
     """Take a `format_type` spelling apart; None for a type that can't be loaded.
 
     >>> target_type("numeric(18,4)")
-    TargetType(wire=<Wire.NUMERIC: 'numeric'>, scale=4)
+    TargetType(wire=<Wire.NUMERIC: 'numeric'>, scale=4, precision=18, length=None, padded=False)
     >>> target_type("point") is None
     True
     """
@@ -62,9 +69,16 @@ def target_type(spelling: str) -> TargetType | None:
     wire = _SAME_WIRE.get(base) or next((known for known in Wire if known.value == base), None)
     if wire is None:
         return None
-    if wire is Wire.NUMERIC and modifier:
-        return TargetType(wire, int(modifier.group(2) or 0))
-    return TargetType(wire)
+    if modifier is None:
+        return TargetType(wire)
+    first = int(modifier[1])
+    match wire:
+        case Wire.NUMERIC:
+            return TargetType(wire, int(modifier[2] or 0), first)
+        case Wire.TEXT:
+            return TargetType(wire, length=first, padded=base == "character")
+        case _:
+            return TargetType(wire, precision=first)
 
 
 def created_type(type: pa.DataType, source_type: str = "") -> str | None:
@@ -274,7 +288,8 @@ SNOWFLAKE_FACTS = (
     SnowflakeFact(
         ("VARIANT", "OBJECT", "ARRAY", "MAP"),
         lambda _: pa.string(),
-        "as JSON; what jsonb can't hold, such as NaN or the character NUL, is an error",
+        "as JSON; what jsonb can't hold, such as NaN, is an error, and so is the character NUL unless "
+        "`nul_characters` says what becomes of it",
         json=True,
     ),
 )

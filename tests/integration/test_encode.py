@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from snowmelt.errors import ValueDoesNotFit
+from snowmelt.model import NulCharacters
 from snowmelt.postgres import encode
 from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.types import created_type, loadable, target_type
@@ -41,6 +42,16 @@ FITS: list[tuple[pa.Array, str, list[Any]]] = [
     (pa.array([0.5, None], pa.float32()), "real", [0.5, None]),
     (pa.array(["a", "", None, "❄"]).dictionary_encode(), "text", ["a", "", None, "❄"]),
     (pa.array(["ab"], pa.large_string()), "character varying(2)", ["ab"]),
+    (pa.array(["ß❄", "", "b "]), "character varying(2)", ["ß❄", "", "b "]),
+    # Its blanks at the end mean nothing: PostgreSQL fills and cuts them.
+    (pa.array(["ß❄", "c", "d    "]), "character(2)", ["ß❄", "c ", "d "]),
+    (pa.array([99900, -100, None]), "numeric(3,-2)", [Decimal(99900), Decimal(-100), None]),
+    (pa.array([Decimal("100.0")], pa.decimal128(4, 1)), "numeric(3,-2)", [Decimal(100)]),
+    (pa.array([Decimal("0.0099")], pa.decimal128(4, 4)), "numeric(2,4)", [Decimal("0.0099")]),
+    (pa.array([99, -99]), "numeric(4,2)", [Decimal(99), Decimal(-99)]),
+    (pa.array([r'"\ud800 \u0000"']), "json", ["\ud800 \0"]),
+    (pa.array([1_500_000], pa.timestamp("us")), "timestamp(1) without time zone", [
+        EPOCH + dt.timedelta(seconds=1.5)]),
     (pa.array([str(ID), None, ID.hex.upper()]), "uuid", [ID, None, ID]),
     (pa.array([ID.bytes], pa.binary(16)), "uuid", [ID]),
     (pa.array(['{"a": 1}', None]), "jsonb", [{"a": 1}, None]),
@@ -69,6 +80,23 @@ MISFITS: list[tuple[pa.Array, str]] = [
     (pa.array([0, 2**63 - 1], pa.timestamp("us")), "timestamp without time zone"),
     (pa.array([0, -(2**63) + 1], pa.timestamp("us")), "timestamp without time zone"),
     (pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32()), "date"),
+    (pa.array(["ab", "abc"]), "character varying(2)"),
+    (pa.array(["ab", "ab "]), "character varying(2)"),
+    (pa.array(["ab ", "abc"]), "character(2)"),
+    (pa.array([99, 100]), "numeric(4,2)"),
+    (pa.array([Decimal("9.99"), Decimal("-10.00")], pa.decimal128(9, 2)), "numeric(3,2)"),
+    (pa.array([Decimal(0), Decimal("0.01")], pa.decimal128(4, 4)), "numeric(2,4)"),
+    (pa.array([1200, 1250]), "numeric(3,-2)"),
+    (pa.array([99900, 100000]), "numeric(3,-2)"),
+    (pa.array([Decimal("100.0"), Decimal("100.5")], pa.decimal128(4, 1)), "numeric(3,-2)"),
+    (pa.array(["a", "a\0"]), "text"),
+    (pa.array(["1", "a"]), "json"),
+    (pa.array(["1", ""]), "jsonb"),
+    (pa.array(["1", r'{"a": "\u0000"}']), "jsonb"),
+    (pa.array(["1", r'"\ud800"']), "jsonb"),
+    (pa.array(["1", "1e131072"]), "jsonb"),
+    (pa.array([500_000, 550_000], pa.timestamp("us")), "timestamp(1) without time zone"),
+    (pa.array([10, 11], pa.time64("us")), "time(5) without time zone"),
 ]
 
 
@@ -77,6 +105,7 @@ def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Every test here runs with both."""
     if request.param == "pgpq":
         monkeypatch.setattr("snowmelt.postgres.encode.native_encode", None)
+        monkeypatch.setattr("snowmelt.postgres.values.native_faults", None)
     elif find_spec("snowmelt.postgres._copybinary") is None:
         pytest.skip("the C extension was not built")
     return str(request.param)
@@ -122,6 +151,85 @@ def test_a_misfit_is_named_with_its_key(array: pa.Array, spelling: str) -> None:
 
     assert caught.value.column == '"v"'
     assert caught.value.key == '"id" = 11'
+
+
+BACKSLASHES = r'["\u0000", "\\u0000", "\\\u0000", "\u0000\u0000"]'
+
+
+@pytest.mark.parametrize(("how", "instead"), [("strip", ""), ("replace", "\ufffd")])
+def test_nul_characters_are_taken_out_or_replaced(
+    database: Database, how: str, instead: str
+) -> None:
+    batch = pa.record_batch(
+        {
+            "id": pa.array([1, 2, 3]),
+            "t": pa.array(["a\0\0b", "c", None]),
+            "c": pa.array(["\0ab", "ab", "ab"]).dictionary_encode(),
+            "j": pa.array([None, r'"\u0000"', '"\0"']),
+            "b": pa.array([BACKSLASHES, '{"a\0\\u0000": 1}', r'"\\u0000"']),
+        }
+    )
+    spellings = ("bigint", "text", "character varying(3)", "json", "jsonb")
+    columns = [
+        _column(array, spelling, name)
+        for name, spelling, array in zip(batch.schema.names, spellings, batch.columns, strict=True)
+    ]
+    encoder = Encoder(columns, ["id"], None, NulCharacters(how))
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE t (id bigint, t text, c varchar(3), j json, b jsonb)")
+        with connection.cursor().copy("COPY t FROM STDIN (FORMAT binary)") as copy:
+            copy.write(encoder.header())
+            for piece in encoder.pieces(batch):
+                copy.write(piece.data)
+            copy.write(encoder.trailer())
+        found = connection.execute("SELECT t, c, j::text, b FROM t ORDER BY id").fetchall()
+
+    x = instead
+    assert found == [
+        (f"a{x}{x}b", f"{x}ab", None, [x, r"\u0000", f"\\{x}", x + x]),
+        ("c", "ab", r'"\u0000"', {f"a{x}{x}": 1}),
+        (None, "ab", f'"{x}"', r"\u0000"),
+    ]
+    assert encoder.changes.count == 5
+    done = "taken out of" if how == "strip" else "replaced in"
+    assert str(encoder.changes) == (
+        f"NUL characters were {done} 5 values: "
+        'column "t", "id" = 1; column "c", "id" = 1; column "j", "id" = 3; '
+        'column "b", "id" = 1; column "b", "id" = 2'
+    )
+
+
+def test_a_value_without_its_nul_characters_may_still_not_fit() -> None:
+    for text, how, spelling, says in (
+        ("\0ab", "replace", "character varying(2)", "3 characters"),
+        ("{\0}}", "strip", "jsonb", "is no JSON"),
+        ("\0{}", "replace", "json", "is no JSON"),
+    ):
+        array = pa.array(["1", text])
+        encoder = Encoder([_column(array, spelling)], (), None, NulCharacters(how))
+        with pytest.raises(ValueDoesNotFit, match=says) as caught:
+            list(encoder.pieces(pa.RecordBatch.from_arrays([array], ["v"])))
+        assert caught.value.key == "row 2 of the chunk"
+
+
+def test_no_more_than_twenty_keys_of_changed_values_are_told() -> None:
+    array = pa.array(["\0"] * 30)
+    encoder = Encoder([_column(array, "text")], (), None, NulCharacters.STRIP)
+    batch = pa.RecordBatch.from_arrays([array], ["v"])
+    for _ in range(2):
+        list(encoder.pieces(batch))
+    told = str(encoder.changes)
+    assert told.count("of the chunk") == 20
+    assert told.endswith("; and 40 more")
+
+
+@pytest.mark.parametrize(("key", "shown"), [("a\0b", r"a\0b"), ("x" * 1_000, "x" * 240 + "…")])
+def test_a_key_can_be_told_whatever_is_in_it(key: str, shown: str) -> None:
+    batch = pa.record_batch({"id": [key], "v": ["\0"]})
+    encoder = Encoder([_column(batch["id"], "text", "id"), _column(batch["v"], "text")], ["id"])
+    with pytest.raises(ValueDoesNotFit) as caught:
+        list(encoder.pieces(batch))
+    assert caught.value.key == f'"id" = {shown}'
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 100_000])

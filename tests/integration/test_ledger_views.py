@@ -125,6 +125,7 @@ class Bench:
                     "rows_skipped": 0,
                     "bytes": 1_000,
                     "values_floored": 2,
+                    "values_changed": 1,
                 },
             )
         assert done.rowcount == 1

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snowmelt.demo.postgres import LocalPostgres
-from snowmelt.model import Column
+from snowmelt.model import Column, NulCharacters
 from snowmelt.preflight.findings import shown
 from snowmelt.preflight.questions import (
     FIRST_DAY,
@@ -297,6 +297,38 @@ def test_keys_that_repeat_or_are_missing(maker: Maker) -> None:
     assert answers[Measure.REPEATED] == 2
     both = questions(made.relation, target("text"), UniqueKey("u", ("n", "v v")))
     assert maker.ask(made, both)[-1] == 0
+    made.source.close()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("how", "longest", "repeated"), [("fail", 4, 0), ("strip", 3, 2), ("replace", 4, 1)]
+)
+def test_texts_are_measured_as_they_are_loaded(
+    maker: Maker, how: str, longest: int, repeated: int
+) -> None:
+    local = isinstance(maker, DuckDB)
+    values: list[Any] = (
+        [NUL, "'a\ufffdb'", "'ab'", "chr(0) || 'ab' || chr(0)"]
+        if local
+        else ["a\0b", "a\ufffdb", "ab", "\0ab\0"]
+    )
+    made = maker.make(text_type(maker), values)
+    key, nuls = UniqueKey("u", ("v v",)), NulCharacters(how)
+    asked = questions(made.relation, target("character varying(1)"), key, nuls)
+    answers = dict(zip([q.measure for q in asked], maker.ask(made, asked), strict=True))
+    assert answers.get(Measure.NULS) == (2 if how == "fail" else None)
+    assert answers[Measure.REPEATED] == repeated
+    assert answers[Measure.CHARACTERS] == longest
+    made.source.close()
+
+
+@BOTH
+def test_blanks_at_the_end_are_not_counted_for_char(maker: Maker) -> None:
+    made = maker.make(text_type(maker), texts(maker, "ab      ", "abc "))
+    assert not measured(maker, made, "character(3)")
+    assert measured(maker, made, "character(2)")
+    assert measured(maker, made, "character varying(7)")
     made.source.close()
 
 

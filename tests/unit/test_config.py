@@ -242,6 +242,22 @@ def test_allow_truncate_of_the_nearer_level(
     assert job(tmp_path, allow_truncate=source, tables=tables).allow_truncate is allowed
 
 
+@pytest.mark.parametrize(
+    ("source", "table", "how"),
+    [
+        (None, None, "fail"),
+        ("strip", None, "strip"),
+        ("strip", "fail", "fail"),
+        ("fail", "replace", "replace"),
+    ],
+)
+def test_nul_characters_of_the_nearer_level(
+    tmp_path: Path, source: object, table: object, how: str
+) -> None:
+    tables = [{"source": "T", "nul_characters": table}]
+    assert job(tmp_path, nul_characters=source, tables=tables).nul_characters == how
+
+
 def test_retention_days(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL).retention_days is None
     assert load(tmp_path, changed(retention_days="${DAYS}"), DAYS="90").retention_days == 90
@@ -636,6 +652,9 @@ def test_schema_takes_what_loads() -> None:
         (changed(allow_truncate=True), False),
         (changed(source={"mode": "truncate", "allow_truncate": True, "overlap_seconds": 1}), True),
         (changed(source={"retention_days": 1}), False),
+        (changed(source={"nul_characters": "strip"}), True),
+        (changed(source={"tables": [{"source": "T", "nul_characters": "drop"}]}), False),
+        (changed(nul_characters="strip"), False),
         (changed(source={"tables": [{"source": "T", "mode": "${MODE}"}]}), True),
         (changed(source={"tables": [{"source": "T", "allow_truncate": "maybe"}]}), False),
         (changed(source={"snapshot": "clone", "extraction": "auto", "warehouse": "W"}), True),

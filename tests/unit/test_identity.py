@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from snowmelt.config import Config, load_config
 from snowmelt.identity import identity, table_facts, table_hash
-from snowmelt.model import ChunkKey, KeyType, Mode, SourceTable, TableJob, TargetTable
+from snowmelt.model import (
+    ChunkKey,
+    KeyType,
+    Mode,
+    NulCharacters,
+    SourceTable,
+    TableJob,
+    TargetTable,
+)
 
 JOB = TableJob(
     source_name="analytics",
@@ -189,6 +197,7 @@ def test_table_hash_is_versioned_and_of_what_differs_from_the_defaults() -> None
         {"target_watermark": "Visit Updated Timestamp"},
         {"truncate_onstart": True},
         {"mode": Mode.INSERT_ONLY},
+        {"nul_characters": NulCharacters.STRIP},
     ],
 )
 def test_table_hash_knows(change: dict[str, Any]) -> None:

@@ -44,7 +44,8 @@ def asked(draw: st.DrawFn) -> Question:
         for name in named
     )
     digits = draw(st.integers(0, 5))
-    return Question(measure, columns, 0, "", digits, tuple(range(len(columns))))
+    nul, padded = draw(st.sampled_from([None, "", "\ufffd"])), draw(st.booleans())
+    return Question(measure, columns, 0, "", digits, tuple(range(len(columns))), nul, padded)
 
 
 def names_in(questions: Sequence[Question]) -> set[str]:

@@ -341,7 +341,7 @@ SAID: list[tuple[Question, Answer, str, str]] = [
     (Question(Measure.FINER, (MONEY,), 0, "numeric(9,2)", 2), 1_234,
      "1,234 values have digits that numeric(9,2) would round away", "numeric(10,3)"),
     (Question(Measure.NULS, (LONG,), 0, "text"), 1,
-     "1 value has the character NUL, which text does not take", "REPLACE"),
+     "1 value has the character NUL, which text does not take", "nul_characters"),
     (Question(Measure.ESCAPED_NULS, (LONG,), 0, "jsonb"), 2,
      r"2 values have the character NUL as \u0000, which jsonb does not take", "json"),
     (Question(Measure.NO_UUIDS, (LONG,), 0, "uuid"), 2, "2 values are no UUID", "text"),

@@ -51,6 +51,14 @@ def reported(console: Console, report: Report) -> None:
                 style="yellow",
                 markup=False,
             )
+        if table.changed:
+            values = "1 value" if table.changed == 1 else f"{table.changed:,} values"
+            console.print(
+                f"{table.target}: {values} had NUL characters, which PostgreSQL does not have; "
+                "they were taken out or replaced",
+                style="yellow",
+                markup=False,
+            )
     for error in report.errors:
         console.print(error, style="red", markup=False)
     if report.state is State.PARTIAL:

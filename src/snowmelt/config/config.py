@@ -10,7 +10,7 @@ from snowmelt.config.checks import unknown_name
 from snowmelt.config.models import ConfigFile, Source, Table
 from snowmelt.config.modes import TopLevel, emptied_first, replaced, written_by
 from snowmelt.errors import UsageError
-from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
+from snowmelt.model import ChunkKey, NulCharacters, SourceTable, TableJob, TargetTable
 
 V = TypeVar("V")
 
@@ -111,6 +111,7 @@ class Config(ConfigFile):
                 table.overlap_seconds, source.overlap_seconds, self.overlap_seconds
             ),
             disable_index=table.disable_index,
+            nul_characters=_first(table.nul_characters, source.nul_characters, NulCharacters.FAIL),
             extraction=_first(table.extraction, source.extraction, self.extraction),
         )
 

@@ -29,7 +29,7 @@ from snowmelt.config.settings import (
     Text,
     problem,
 )
-from snowmelt.model import Extraction, KeyType, Snapshot, SourceTable, TableJob
+from snowmelt.model import Extraction, KeyType, NulCharacters, Snapshot, SourceTable, TableJob
 
 _JOB: dict[str, Any] = {
     setting.name: setting.default
@@ -66,6 +66,10 @@ _SNAPSHOT = (
 _EXTRACTION = (
     "How a table's rows leave Snowflake: one query for each chunk, one query for all of them, or "
     "whichever suits the table (auto)."
+)
+_NUL_CHARACTERS = (
+    "What becomes of the character NUL in texts and JSON, which PostgreSQL does not hold: fail refuses the value, "
+    "strip leaves the character out, replace puts U+FFFD in its place."
 )
 
 SORT_COLUMNS = "chunking_columns decide the order, nothing is sorted"
@@ -242,6 +246,7 @@ class Table(FileModel):
     allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
     overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
     keep_previous_hours: FromZero | None = Field(default=None, description=_KEEP)
+    nul_characters: NulCharacters | None = Field(default=None, description=_NUL_CHARACTERS)
     insert_only_mode: bool | None = Field(default=None, description=_INSERT_ONLY)
     disable_index: bool = Field(
         default=_JOB["disable_index"],
@@ -299,6 +304,7 @@ class Source(FileModel):
     allow_truncate: bool | None = Field(default=None, description=_ALLOW_TRUNCATE)
     overlap_seconds: FromZero | None = Field(default=None, description=_OVERLAP)
     keep_previous_hours: FromZero | None = Field(default=None, description=_KEEP)
+    nul_characters: NulCharacters | None = Field(default=None, description=_NUL_CHARACTERS)
     sort_columns: SortColumns = None
     batch_size_copy_mode: BatchSizeCopyMode = None
     tables: tuple[Table, ...] = Field(description="The tables to move.")

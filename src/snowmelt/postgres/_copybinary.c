@@ -21,21 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct ArrowSchema {
-    const char *format, *name, *metadata;
-    int64_t flags, n_children;
-    struct ArrowSchema **children, *dictionary;
-    void (*release)(struct ArrowSchema *);
-    void *private_data;
-};
-
-struct ArrowArray {
-    int64_t length, null_count, offset, n_buffers, n_children;
-    const void **buffers;
-    struct ArrowArray **children, *dictionary;
-    void (*release)(struct ArrowArray *);
-    void *private_data;
-};
+#include "_arrow.h"
 
 /* The code of a column in `wires`, the bytes of a value (0: they vary), and the Arrow format it comes in. */
 static const struct { char code; uint8_t width; const char *format; } WIRES[] = {
@@ -250,9 +236,6 @@ static int fits(char code, const char *format, const char *expected, int *scale)
     return sscanf(format, "d:%2d,%2d%n", &precision, scale, &end) == 2 && end && precision >= 1 &&
            precision <= 38 && *scale >= 0 && *scale <= 38 && (!format[end] || !strcmp(format + end, ",128"));
 }
-
-/* Large enough for any batch, and small enough that sums and byte offsets of two such can't overflow. */
-static int is_count(int64_t value) { return value >= 0 && value <= INT64_C(1) << 48; }
 
 /* NULL, or what is wrong with the column. */
 static const char *describe(Column *c, char code, const struct ArrowSchema *schema,

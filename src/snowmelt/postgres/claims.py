@@ -224,9 +224,8 @@ class PostgresClaims:
         waits for it while their keys are taken.
         """
         fence = {"table_id": claim.table_id, "chunk_id": claim.chunk.id, "token": claim.token}
-        nothing = dict.fromkeys(
-            ("rows_read", "rows_written", "rows_skipped", "bytes", "values_floored"), 0
-        )
+        counts = ("rows_read", "rows_written", "rows_skipped", "bytes")
+        nothing = dict.fromkeys((*counts, "values_floored", "values_changed"), 0)
         with brief(self._session) as connection:
             add_chunks(connection, claim.table_id, [(chunk, False) for chunk in chunks])
             if connection.execute(query("complete_chunk"), {**fence, **nothing}).rowcount != 1:

@@ -1,8 +1,8 @@
 """Arrow record batches -> the bytes of binary COPY, each column encoded for its target column's exact type.
 
-A value that the target type can't hold is found here, before COPY, and named with its column and key. What
-only the server can judge (lengths, constraints, JSON syntax) comes back from COPY as a row number, for which
-the keys of the rows sent last are kept.
+A value that the target type can't hold is found here, before COPY, and named with its column and key: `values`
+looks for what would be refused, casts for what would become another value. What only the server can judge, such as
+constraints, comes back from COPY as a row number, for which the keys of the rows sent last are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 from pgpq import encoders, schema
 
 from snowmelt.errors import ValueDoesNotFit
-from snowmelt.model import Piece
+from snowmelt.model import NulCharacters, Piece, TargetTable
+from snowmelt.postgres.misfits import Misfit, shown_key
+from snowmelt.postgres.nuls import Changes, without_nuls
+from snowmelt.postgres.values import NULS, Check, Fault, check, unconvertible
 from snowmelt.types import TargetType, Wire
 
 try:
@@ -87,22 +90,37 @@ class EncodedColumn:
     name: str
     type: pa.DataType
     target: TargetType
+    nullable: bool = True
 
 
 class Encoder:
     """Encodes the batches of one COPY: `header`, then `pieces` of each batch, then `trailer`.
 
     Batches must have the columns given, in their order and of their types; `key` names the columns that
-    identify a row in messages.
+    identify a row in messages, and `table` is the one that remedies name.
     """
 
-    def __init__(self, columns: Sequence[EncodedColumn], key: Sequence[str]) -> None:
+    def __init__(
+        self,
+        columns: Sequence[EncodedColumn],
+        key: Sequence[str],
+        table: TargetTable | None = None,
+        nul_characters: NulCharacters = NulCharacters.FAIL,
+    ) -> None:
         self._columns = tuple(columns)
         self._key = tuple(key)
+        self._table = table
+        self._nul_characters = nul_characters
         self._converts = tuple(_convert(column) for column in columns)
         self.floored = 0
         """Values so far whose digits below the microsecond were dropped."""
+        self.changes = Changes(nul_characters)
+        """Values so far that lost their NUL characters."""
         self._schema = pa.schema([(column.name, _wire_type(column)) for column in columns])
+        self._checks = tuple(
+            check(column.target, field.type, nullable=column.nullable)
+            for column, field in zip(columns, self._schema, strict=True)
+        )
         self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
         self._trail_bytes = 0
         self._rows = 0
@@ -127,27 +145,55 @@ class Encoder:
 
     def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = []
-        for column, convert, array in zip(
-            self._columns, self._converts, batch.columns, strict=True
+        for column, convert, checked, array in zip(
+            self._columns, self._converts, self._checks, batch.columns, strict=True
         ):
             try:
-                arrays.append(convert(array))
+                converted = convert(array)
             except pa.ArrowInvalid as error:
-                raise self._misfit(batch, column, convert, array) from error
+                row, fault = unconvertible(convert, array).first()
+                raise self._misfit(batch, column, array, row, fault) from error
+            arrays.append(self._fitting(batch, column, checked, converted))
             if _in_nanoseconds(column.type):
                 self.floored += _finer_than_microseconds(array)
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
+    def _fitting(
+        self, batch: pa.RecordBatch, column: EncodedColumn, checked: Check, array: pa.Array
+    ) -> pa.Array:
+        """The column as it is sent, without its NUL characters if they are not to fail. Raises ValueDoesNotFit."""
+        faults = checked.faults(array)
+        if faults is None:
+            return array
+        rows, instead = faults.mask(*NULS), self._nul_characters.replacement
+        if instead is not None and pc.any(rows).as_py():
+            escapes = column.target.wire is Wire.JSONB
+            array = without_nuls(array, rows, instead, escapes=escapes)
+            self.changes.note(column.name, rows, lambda row: self._key_of(batch, row))
+            faults = checked.faults(array)  # of what is left
+            if faults is None:
+                return array
+        row, fault = faults.first()
+        raise self._misfit(batch, column, array, row, fault)
+
     def _misfit(
-        self, batch: pa.RecordBatch, column: EncodedColumn, convert: Convert, array: pa.Array
+        self,
+        batch: pa.RecordBatch,
+        column: EncodedColumn,
+        array: pa.Array,
+        row: int,
+        fault: Fault,
     ) -> ValueDoesNotFit:
-        row = _first_failure(convert, array)
-        value = repr(str(array.slice(row, 1).cast(pa.string())[0].as_py()))
+        """The error of a row; the array may be the column as it came, or as it would be sent."""
+        text = array.slice(row, 1)
+        if not pa.types.is_binary(array.type):
+            text = text.cast(pa.string())
+        misfit = Misfit(column.name, column.type, column.target, text[0].as_py(), self._table)
         return ValueDoesNotFit(
-            f"{value} does not fit {column.target.wire.value}",
+            misfit.what(fault),
             column=f'"{column.name}"',
             key=self._key_of(batch, row),
-            remedy="correct the value in the source, filter the row out, or widen the target column",
+            remedy=misfit.remedy(fault),
         )
 
     def _remember(self, batch: pa.RecordBatch) -> None:
@@ -169,29 +215,7 @@ class Encoder:
         names = [name for name in self._key if name in batch.schema.names]
         if not names:
             return f"row {self._rows - batch.num_rows + row + 1} of the chunk"
-        return ", ".join(f'"{name}" = {_shown(batch.column(name), row)}' for name in names)
-
-
-def _shown(array: pa.Array, row: int) -> str:
-    value = array.slice(row, 1)
-    try:
-        return str(value.cast(pa.string())[0].as_py())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return repr(value[0])
-
-
-def _first_failure(convert: Convert, array: pa.Array) -> int:
-    """The first row that does not convert, by halving: a bad value is rare, so the good path stays fast."""
-    low, size = 0, len(array)
-    while size > 1:
-        half = size // 2
-        try:
-            convert(array.slice(low, half))
-        except pa.ArrowInvalid:
-            size = half
-        else:
-            low, size = low + half, size - half
-    return low
+        return ", ".join(f'"{name}" = {shown_key(batch.column(name), row)}' for name in names)
 
 
 def _wire_type(column: EncodedColumn) -> pa.DataType:
@@ -200,7 +224,7 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
     if pa.types.is_decimal(column.type):
         scale = column.target.scale
         if scale is not None and column.type.scale > scale:
-            return pa.decimal128(38, scale)
+            return pa.decimal128(38, max(scale, 0))
         if column.type.scale < 0:
             return pa.decimal128(38, 0)
         # As it is: rewriting a column only to widen its precision cost a third of the encoding.

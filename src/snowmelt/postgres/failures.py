@@ -60,6 +60,9 @@ _REMEDIES = {
     "remove the repetition, or load into a table without that key",
     pg.NotNullViolation: "filter the row out with source_filter, or drop NOT NULL in the target",
     pg.CheckViolation: "filter the row out with source_filter, or drop the check in the target",
+    pg.StatementTooComplex: "leave the row out with source_filter, make the target column text, or raise "
+    "max_stack_depth of the server",
+    pg.ProgramLimitExceeded: "leave the row out with source_filter",
     pg.ForeignKeyViolation: "load the referenced table first, or drop the foreign key",
 }
 

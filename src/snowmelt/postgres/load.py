@@ -5,6 +5,7 @@ Rows are copied into the target, or into a staging table and merged from there, 
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +46,8 @@ from snowmelt.postgres.merge import Merge
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.staging import Staging
 from snowmelt.types import target_type
+
+_log = logging.getLogger(__name__)
 
 LOCK_PATIENCE_SECONDS = 20.0
 LOCK_POLL_SECONDS = 0.05
@@ -106,7 +109,8 @@ def _encoded(table: LoadTable, columns: Iterable[TargetColumn]) -> list[EncodedC
                 table=str(table.job.target),
                 remedy="put the column back as it was planned, or start the table anew",
             )
-        encoded.append(EncodedColumn(column.name, column.type, wire))
+        nullable = target is None or target.nullable
+        encoded.append(EncodedColumn(column.name, column.type, wire, nullable))
     return encoded
 
 
@@ -234,7 +238,8 @@ class PostgresLoad:
         columns = ddl.columns(self._connection, target)
         if self._stage is not None:
             self._require_same_types(self._stage, columns)
-        return Encoder(_encoded(self._table, columns), self._table.key)
+        nuls = self._table.job.nul_characters
+        return Encoder(_encoded(self._table, columns), self._table.key, target, nuls)
 
     def _require_same_types(self, stage: TargetTable, columns: Iterable[TargetColumn]) -> None:
         """Give the chunk back where the target was altered after its staging table was made: bytes for the one
@@ -286,6 +291,7 @@ class PostgresLoad:
                     "rows_skipped": rows_read - written,
                     "bytes": self._bytes,
                     "values_floored": floored + self._encoder.floored,
+                    "values_changed": self._encoder.changes.count,
                 },
             ).rowcount
         except psycopg.Error as error:
@@ -330,6 +336,9 @@ class PostgresLoad:
             self._connection.execute("COMMIT")
         except psycopg.Error as error:
             raise self._translated(error) from error
+        if self._encoder.changes.count:
+            target, chunk = self._table.job.target, self._claim.chunk.id
+            _log.warning("table %s, chunk %d: %s", target, chunk, self._encoder.changes)
 
     def _leave(self, error: BaseException | None) -> None:
         """Roll back what was not committed. A connection in mid-COPY is closed: the server then rolls back."""

@@ -22,6 +22,7 @@ from snowmelt.refusal import Refusal
 from snowmelt.types import created_type
 
 _FILTER = "filter the rows out with source_filter"
+_NULS = "set nul_characters to strip or replace"
 
 
 def findings(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[Refusal, ...]:
@@ -88,12 +89,12 @@ def _counted(question: Question, count: int) -> tuple[str, str]:
         case Measure.NULS:
             return (
                 f"{values} the character NUL, which {question.holds} does not take",
-                f"{_FILTER}, or migrate a view that takes it out: REPLACE(..., CHR(0), '')",
+                f"{_NULS}, or {_FILTER}",
             )
         case Measure.ESCAPED_NULS:
             return (
                 f"{values} the character NUL as \\u0000, which jsonb does not take",
-                f"{_FILTER}, or make the target column json",
+                f"{_NULS}, or {_FILTER}, or make the target column json",
             )
         case Measure.NO_UUIDS:
             values = "1 value is" if count == 1 else f"{count:,} values are"

@@ -7,13 +7,13 @@ of a source is looked at for the character NUL alone; what is read as text, as G
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
 import pyarrow as pa
 
-from snowmelt.model import Column, Relation, TargetState
+from snowmelt.model import Column, NulCharacters, Relation, TargetState
 from snowmelt.preflight import fit
 from snowmelt.preflight.fit import Pair
 from snowmelt.preflight.surroundings import UniqueKey
@@ -72,7 +72,9 @@ class Measure(StrEnum):
 class Question:
     """One thing to measure, of a column or of several.
 
-    `bound` is the most that fits, for LEAST the least; `holds` says in words what holds no more.
+    `bound` is the most that fits, for LEAST the least; `holds` says in words what holds no more. Texts are
+    measured as they are loaded: with `nul` in the place of NUL characters where it is not None, and without the
+    blanks at their end where the type is `padded` with such.
     """
 
     measure: Measure
@@ -81,6 +83,8 @@ class Question:
     holds: str = ""
     digits: int = 0
     widths: tuple[int, ...] = ()
+    nul: str | None = None
+    padded: bool = False
 
     def fits(self, answer: Answer) -> bool:
         """Whether all values fit, by the answer."""
@@ -89,14 +93,19 @@ class Question:
         return answer >= self.bound if self.measure is Measure.LEAST else answer <= self.bound
 
 
+_NULS = frozenset({Measure.NULS, Measure.ESCAPED_NULS})
 ROWS = Question(Measure.ROWS, ())
 """How many there are: no answer refuses anything."""
 
 
 def questions(
-    relation: Relation, target: TargetState, key: UniqueKey | None = None
+    relation: Relation,
+    target: TargetState,
+    key: UniqueKey | None = None,
+    nul_characters: NulCharacters = NulCharacters.FAIL,
 ) -> tuple[Question, ...]:
     """What is to be measured; `key` is the one that an upsert goes by, and costs a count of its distinct values.
+    NUL characters are asked for only where they are refused.
 
     A table that is created gets the columns of `created_type`. A column that can't be loaded at all is passed
     over: the plan refuses it.
@@ -107,10 +116,13 @@ def questions(
         asked += [*_numbers(pair), *_times(pair), *_texts(pair), *_bytes(pair)]
         if pair.source.nullable and not pair.target.nullable:
             asked.append(Question(Measure.NULLS, (pair.source,), 0, "NOT NULL"))
+    nul = nul_characters.replacement
+    if nul is not None:
+        asked = [replace(one, nul=nul) for one in asked if one.measure not in _NULS]
     known = {one.columns[0].name for one in asked if one.measure is Measure.NULLS}
     keyed = [
         one
-        for one in (key_questions(relation, key) if key else ())
+        for one in (key_questions(relation, key, nul=nul) if key else ())
         if one.measure is Measure.REPEATED or one.columns[0].name not in known
     ]
     return (*asked, *_rows(found), *keyed)
@@ -155,7 +167,8 @@ def _texts(pair: Pair) -> Iterator[Question]:
     most = fit.most_characters(column)
     given = fit.typmod(holds) if wire is Wire.TEXT else None
     if given and (is_text or most is not None) and (most is None or most > given[0]):
-        yield Question(Measure.CHARACTERS, (column,), given[0], holds)
+        padded = pair.type.padded
+        yield Question(Measure.CHARACTERS, (column,), given[0], holds, padded=padded)
     if is_text and wire in {Wire.TEXT, Wire.JSON, Wire.JSONB}:
         yield Question(Measure.NULS, (column,), 0, holds)
     if is_text and wire is Wire.UUID:
@@ -185,7 +198,7 @@ def _rows(found: Sequence[Pair]) -> Iterator[Question]:
 
 
 def key_questions(
-    relation: Relation, key: UniqueKey, *, repeated: bool = True
+    relation: Relation, key: UniqueKey, *, repeated: bool = True, nul: str | None = None
 ) -> Iterator[Question]:
     """Whether rows lack a part of the key, and unless it is all the same, whether it is repeated, which costs a
     count of its distinct values."""
@@ -197,4 +210,4 @@ def key_questions(
         if column.nullable and key.nulls_distinct:
             yield Question(Measure.KEY_NULLS, (column,), 0, holds)
     if repeated:
-        yield Question(Measure.REPEATED, columns, 0, holds)
+        yield Question(Measure.REPEATED, columns, 0, holds, nul=nul)

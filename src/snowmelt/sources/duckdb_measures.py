@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from snowmelt.model import Column
+from snowmelt.preflight.fit import is_text
 from snowmelt.preflight.questions import INFINITE_MICROSECOND, Measure, Question
 from snowmelt.sources.duckdb_keys import quoted
 
@@ -43,7 +44,7 @@ def _measured(question: Question) -> str:
             return f"max({_sum(sizes)})"
         case Measure.REPEATED:
             whole = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
-            keys = ", ".join(map(_loaded, columns))
+            keys = ", ".join(_loaded(column, question.nul) for column in columns)
             return f"count(*) FILTER ({whole}) - count(DISTINCT ({keys})) FILTER ({whole})"
     return _of_value(question, columns[0])
 
@@ -52,7 +53,9 @@ def _of_value(question: Question, column: Column) -> str:
     text = f"CAST({quoted(column.name)} AS VARCHAR)"
     match question.measure:
         case Measure.CHARACTERS:
-            return f"max(length({text}))"
+            counted = _without_nuls(text, question.nul)
+            counted = f"rtrim({counted}, ' ')" if question.padded else counted
+            return f"max(length({counted}))"
         case Measure.BYTES:
             return f"max({_size(column)})"
         case Measure.FINER:
@@ -106,13 +109,18 @@ def _size(column: Column) -> str:
     )
 
 
-def _loaded(column: Column) -> str:
-    """A key's value as it is loaded: two that differ below the microsecond become one."""
+def _without_nuls(text: str, nul: str | None) -> str:
+    return text if nul is None else f"replace({text}, chr(0), '{nul}')"
+
+
+def _loaded(column: Column, nul: str | None) -> str:
+    """A key's value as it is loaded: two that differ below the microsecond, or in NUL characters that are taken
+    out, become one."""
     name = quoted(column.name)
     type = column.type
     if (pa.types.is_timestamp(type) or pa.types.is_time(type)) and type.unit == "ns":
         return f"epoch_ns({name}) - {_nanoseconds(column, 1000)}"
-    return name
+    return _without_nuls(name, nul) if is_text(column) else name
 
 
 def _sum(terms: Sequence[str]) -> str:

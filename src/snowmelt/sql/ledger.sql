@@ -170,7 +170,8 @@ WHERE table_id = %(table_id)s AND staged_at IS NULL
 -- name: complete_chunk
 UPDATE migration_status.chunk
 SET completed_at = clock_timestamp(), rows_read = %(rows_read)s, rows_written = %(rows_written)s,
-    rows_skipped = %(rows_skipped)s, bytes = %(bytes)s, values_floored = %(values_floored)s, error_message = NULL
+    rows_skipped = %(rows_skipped)s, bytes = %(bytes)s, values_floored = %(values_floored)s,
+    values_changed = %(values_changed)s, error_message = NULL
 WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s
   AND completed_at IS NULL AND failed_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM migration_status.load l JOIN migration_status.run r USING (run_id)
@@ -394,6 +395,7 @@ SELECT table_id, source_name, concat_ws('.', nullif(source_database, ''), nullif
        planned_rows, total_rows_copied, bytes,
        -- A ledger of an older release, which only `migrate` upgrades, does not have these.
        coalesce((to_jsonb(s) ->> 'values_floored')::bigint, 0) AS floored,
+       coalesce((to_jsonb(s) ->> 'values_changed')::bigint, 0) AS changed,
        coalesce((to_jsonb(s) ->> 'resized_chunks')::bigint, 0) AS resized,
        coalesce((to_jsonb(s) ->> 'rows_skipped')::bigint, 0) AS skipped,
        started_at, completed_at, error_message

@@ -95,11 +95,11 @@ WINDOW before AS (PARTITION BY target ORDER BY started_at)
 ORDER BY target, started_at DESC NULLS LAST;
 
 -- name: skipped_rows
--- Where were rows skipped, chunks cut again, or digits below the microsecond dropped?
+-- Where were rows skipped, chunks cut again, digits below the microsecond dropped, or NUL characters taken out?
 SELECT run_id, target_schema || '.' || target_table AS target, total_rows_copied, rows_skipped, resized_chunks,
-       values_floored
+       values_floored, values_changed
 FROM migration_status.migration_table_status
-WHERE rows_skipped > 0 OR resized_chunks > 0 OR values_floored > 0
+WHERE rows_skipped > 0 OR resized_chunks > 0 OR values_floored > 0 OR values_changed > 0
 ORDER BY started_at DESC NULLS LAST;
 
 -- name: truncations

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from snowmelt.model import Column
+from snowmelt.preflight.fit import is_text
 from snowmelt.preflight.questions import Measure, Question
 from snowmelt.sources.snowflake.keys import literal, quoted
 from snowmelt.sources.snowflake.statements import where
@@ -47,7 +48,8 @@ def _measured(question: Question) -> str:
             return f"MAX({_sum([f'IFF({quoted(c.name)} IS NULL, 0, {n})' for c, n in pairs])})"
         case Measure.REPEATED:
             whole = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in columns)
-            return f"COUNT_IF({whole}) - COUNT(DISTINCT {', '.join(map(_loaded, columns))})"
+            keys = ", ".join(_loaded(column, question.nul) for column in columns)
+            return f"COUNT_IF({whole}) - COUNT(DISTINCT {keys})"
     return _of_value(question, columns[0])
 
 
@@ -55,7 +57,9 @@ def _of_value(question: Question, column: Column) -> str:
     name = quoted(column.name)
     match question.measure:
         case Measure.CHARACTERS:
-            return f"MAX(LENGTH({name}))"
+            counted = _without_nuls(name, question.nul)
+            counted = f"RTRIM({counted}, ' ')" if question.padded else counted
+            return f"MAX(LENGTH({counted}))"
         case Measure.BYTES:
             return f"MAX(OCTET_LENGTH({name}))"
         case Measure.FINER:
@@ -99,12 +103,17 @@ def _json(column: Column) -> str:
     return f"TO_JSON({name}::VARIANT)" if is_map else f"TO_JSON({name})"
 
 
-def _loaded(column: Column) -> str:
-    """A key's value as it is loaded: two that differ below the microsecond become one."""
+def _without_nuls(name: str, nul: str | None) -> str:
+    return name if nul is None else f"REPLACE({name}, CHR(0), {literal(nul)})"
+
+
+def _loaded(column: Column, nul: str | None) -> str:
+    """A key's value as it is loaded: two that differ below the microsecond, or in NUL characters that are taken
+    out, become one."""
     name = quoted(column.name)
     if pa.types.is_timestamp(column.type) or pa.types.is_time(column.type):
         return f"DATE_TRUNC('MICROSECOND', {name})"
-    return name
+    return _without_nuls(name, nul) if is_text(column) else name
 
 
 def _sum(terms: Sequence[str]) -> str:
