@@ -71,7 +71,13 @@ def write_config(folder: Path, document: Mapping[str, object]) -> Path:
 
 def command(config: Path, *arguments: str) -> list[str]:
     """The command line of a snowmelt process."""
-    return [sys.executable, "-m", "snowmelt", *arguments, "-c", str(config)]
+    verbs = 2 if arguments[0] == "indexes" else 1
+    return [
+        *(sys.executable, "-m", "snowmelt"),
+        *arguments[:verbs],
+        *("-c", str(config)),
+        *arguments[verbs:],
+    ]
 
 
 def snowmelt(

@@ -117,7 +117,7 @@ def test_killed_while_it_is_replaced(house: House, way: str) -> None:
     nights = house.nights
     nights.migrate(mode="truncate")
     if way == "refill":
-        house.database.execute('CREATE VIEW depends AS SELECT id FROM "T"')
+        house.database.execute('CREATE MATERIALIZED VIEW depends AS SELECT id FROM "T"')
     settings = {"mode": "replace", "keep_previous_hours": 1 if way == "swap" else 0}
     nights.run(f"INSERT INTO T SELECT i + {ROWS}, {NOON}, 'm' FROM range(50) t(i)")
     _until_done(house, settings, {ROWS, ROWS + 50})

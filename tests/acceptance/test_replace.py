@@ -137,14 +137,15 @@ def test_a_swap_makes_another_table_of_it_and_a_refill_does_not(nights: Nights) 
     first = database.value(oid)
     nights.migrate()
     second = database.value(oid)
-    database.execute('CREATE VIEW seen AS SELECT id, seen FROM "T"')
+    database.execute('CREATE MATERIALIZED VIEW seen AS SELECT id, seen FROM "T"')
     nights.migrate()
     assert first != second == database.value(oid)
     assert leftovers(database) == []
 
 
 DEPENDENTS = {
-    "view": 'CREATE VIEW d AS SELECT id FROM "T"',
+    "rule of a view": """CREATE VIEW d AS SELECT id FROM "T";
+                         CREATE RULE d AS ON INSERT TO d DO INSTEAD INSERT INTO "T" (id) VALUES (new.id)""",
     "view of the row": 'CREATE VIEW d AS SELECT t FROM "T" t',
     "materialized view": 'CREATE MATERIALIZED VIEW d AS SELECT id FROM "T"',
     "trigger": """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
@@ -185,6 +186,63 @@ def test_what_depends_on_the_table_survives(nights: Nights, kind: str) -> None:
     assert database.execute(depends) == before
     assert nights.loaded() == nights.rows()
     assert leftovers(database) == []
+
+
+def test_views_read_the_table_that_came(nights: Nights) -> None:
+    database = nights.database
+    nights.migrate(keep_previous_hours=1)
+    database.execute('ALTER TABLE "T" ADD PRIMARY KEY (id)')
+    n = database.name
+    database.execute(
+        f"""
+        CREATE ROLE viewer_{n};
+        CREATE VIEW "A view" WITH (security_barrier, check_option = local) AS
+            SELECT t.*, row_to_json(t) AS whole FROM "T" t WHERE id < 1000;
+        ALTER VIEW "A view" ALTER note SET DEFAULT 'of the view';
+        COMMENT ON VIEW "A view" IS 'a view';
+        COMMENT ON COLUMN "A view".note IS 'its column';
+        GRANT SELECT ON "A view" TO viewer_{n};
+        CREATE VIEW grouped AS SELECT id, note, count(*) FROM "T" GROUP BY id;
+        CREATE VIEW twice AS SELECT a.id FROM "T" a JOIN "T" b USING (id) WHERE EXISTS (SELECT FROM "A view");
+        CREATE MATERIALIZED VIEW of_a_view AS SELECT count(*) FROM "A view";
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+        CREATE TRIGGER d INSTEAD OF INSERT ON "A view" FOR EACH ROW EXECUTE FUNCTION f();
+    """.encode()
+    )  # type: ignore[arg-type]
+    told: Any = """
+        SELECT v.oid, v.relname, v.reloptions, v.relacl::text, obj_description(v.oid), pg_get_viewdef(v.oid),
+               (SELECT array_agg(ARRAY[attname, format_type(atttypid, atttypmod),
+                                       col_description(attrelid, attnum), pg_get_expr(adbin, adrelid)]
+                                 ORDER BY attnum)
+                FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+                WHERE attrelid = v.oid),
+               (SELECT array_agg(tgname) FROM pg_trigger WHERE tgrelid = v.oid)
+        FROM pg_class v WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace ORDER BY relname
+    """
+    before, first = database.execute(told), nights.loaded()
+    oid = """SELECT '"T"'::regclass::oid"""
+    old = database.value(oid)
+    nights.run(f"INSERT INTO T VALUES (100, {NOON}, 'new')")
+    nights.migrate(keep_previous_hours=1)
+    assert database.value(oid) != old
+    assert database.execute(told) == before
+    assert database.execute('SELECT id, seen, note FROM "A view" ORDER BY id') == nights.rows()
+    assert database.value("SELECT count(*) FROM twice") == 101
+    assert nights.command("rollback", "T").returncode == 0
+    assert database.execute(told) == before
+    assert database.execute('SELECT id, seen, note FROM "A view" ORDER BY id') == first
+    nights.migrate()
+    assert database.execute(told) == before
+    assert leftovers(database) == []
+
+
+def test_a_temporary_view_of_another_session_survives(nights: Nights) -> None:
+    nights.migrate()
+    with nights.database.connect() as session:
+        session.execute('CREATE TEMPORARY VIEW mine AS SELECT id FROM "T"')
+        nights.run(f"INSERT INTO T VALUES (100, {NOON}, 'new')")
+        nights.migrate()
+        assert session.execute("SELECT count(*) FROM mine").fetchone() == (101,)
 
 
 def test_a_part_of_an_extension_stays_one(nights: Nights) -> None:

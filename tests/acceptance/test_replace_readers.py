@@ -82,7 +82,7 @@ def nights(database: Database, tmp_path: Path) -> Nights:
 def test_readers_see_the_old_rows_or_the_new_ones(nights: Nights, refilled: bool) -> None:
     database = nights.database
     if refilled:
-        database.execute('CREATE VIEW depends AS SELECT id FROM "T"')
+        database.execute('CREATE MATERIALIZED VIEW depends AS SELECT id FROM "T"')
     with reading(database) as seen:
         nights.migrate(keep_previous_hours=0 if refilled else 1)
         wait_until(lambda: seen.counts[-1:] == [AFTER], "a reader of the new rows")
@@ -118,7 +118,7 @@ def test_a_long_reader_is_waited_for_and_nobody_queues_behind(nights: Nights) ->
 def test_one_who_writes_is_told_of_when_the_table_is_not_replaced(nights: Nights) -> None:
     """Rows that came while the new ones were loaded would be lost: they stay, and the run says so."""
     database = nights.database
-    database.execute('CREATE VIEW depends AS SELECT id FROM "T"')
+    database.execute('CREATE MATERIALIZED VIEW depends AS SELECT id FROM "T"')
     with (
         database.connect() as writer,
         Background(nights.config(), "migrate") as process,

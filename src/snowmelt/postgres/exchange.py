@@ -85,21 +85,27 @@ def exchange(
     outgoing: TargetTable,
     incoming: TargetTable,
     names: Iterable[Name],
-    keep_as: TargetTable | None,
+    aside: TargetTable,
+    *,
+    keep: bool,
 ) -> tuple[Name, ...]:
-    """Put `incoming` in the place of `outgoing`, which is dropped, or kept under another name.
+    """Put `incoming` in the place of `outgoing`, which is kept as `aside` or dropped.
 
     `names` are those of the incoming table's indexes and statistics. Readers wait for the moment that this takes,
-    and for each try at the lock. Returns, for a table that is kept, the names of what it has: by their `then` they
-    go back. Raises Blocked where the lock is not to be had, TableError where the tables differ or something would
-    be left behind.
+    and for each try at the lock. Returns the names of what the outgoing table has, by their `then` they go back.
+    Raises Blocked where the lock is not to be had, TableError where the tables differ or something would be left
+    behind.
     """
     lock: LiteralString = "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"
     statement = sql.SQL(lock).format(identifier(outgoing))
 
     def once() -> tuple[Name, ...]:
         connection.execute(statement)
-        return _exchange(connection, outgoing, incoming, tuple(names), keep_as)
+        kept = _exchange(connection, outgoing, incoming, tuple(names), aside)
+        if not keep:
+            drop: LiteralString = "DROP TABLE {}"
+            connection.execute(sql.SQL(drop).format(identifier(aside)))
+        return kept
 
     return patiently(connection, (outgoing,), once, patience=PATIENCE_SECONDS)
 
@@ -109,30 +115,29 @@ def _exchange(
     outgoing: TargetTable,
     incoming: TargetTable,
     names: tuple[Name, ...],
-    keep_as: TargetTable | None,
+    aside: TargetTable,
 ) -> tuple[Name, ...]:
     oids = _oids(connection, outgoing, incoming)
     _require_alike(connection, outgoing, oids)
     _carry(connection, _CARRIED, oids)
     sequences = _identities(connection, oids)
-    arriving = [*names, *(one for one, _ in sequences)]
     for _, statements in sequences:
         for statement in statements:
             connection.execute(_spelled(statement))
-    kept: list[Name] = []
-    if keep_as is None:
-        drop: LiteralString = "DROP TABLE {}"
-        connection.execute(sql.SQL(drop).format(identifier(outgoing)))
-    else:
-        for number, one in enumerate(arriving):
-            spare = Name(one.kind, one.schema, one.then, f"{keep_as.name}_{number}")
-            if _exists(connection, spare):
-                _rename(connection, spare)
-                kept.append(spare.turned)
-        _rename(connection, Name("table", outgoing.schema, outgoing.name, keep_as.name))
+    views = [row[1] for row in connection.execute(query("views_on"), oids).fetchall()]
+    arriving = [*names, *(one for one, _ in sequences)]
+    kept = []
+    for number, one in enumerate(arriving):
+        spare = Name(one.kind, one.schema, one.then, f"{aside.name}_{number}")
+        if _exists(connection, spare):
+            _rename(connection, spare)
+            kept.append(spare.turned)
+    _rename(connection, Name("table", outgoing.schema, outgoing.name, aside.name))
     for one in arriving:
         _rename(connection, one)
     _rename(connection, Name("table", incoming.schema, incoming.name, outgoing.name))
+    for view in views:
+        connection.execute(_spelled(view))
     return tuple(kept)
 
 

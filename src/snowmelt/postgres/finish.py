@@ -267,19 +267,19 @@ def _swap(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
         for name, built_as in _names(connection, load)
     ]
     names += statistics_made(connection, load.target, f"{shadow.table.name}_s")
-    keep_as = shadow.previous if shadow.hours else None
+    aside, keep = shadow.previous, bool(shadow.hours)
     try:
-        kept = exchange(connection, load.target, shadow.table, names, keep_as)
+        kept = exchange(connection, load.target, shadow.table, names, aside, keep=keep)
     except psycopg.errors.DuplicateTable as error:
         raise RetriableError(translate(error).what) from error  # an index created just now
-    if keep_as is not None:
+    if keep:
         connection.execute(
             query("note_replacement"),
             {
                 "table_id": load.table_id,
                 "schema": load.target.schema,
                 "table": load.target.name,
-                "previous": keep_as.name,
+                "previous": aside.name,
                 "names": Jsonb([dataclasses.asdict(name) for name in kept]),
                 "hours": shadow.hours,
             },

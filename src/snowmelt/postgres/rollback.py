@@ -98,7 +98,7 @@ def roll_back(session: Session, target: TargetTable) -> Kept:
         _require_newest(connection, found)
         aside = TargetTable("", target.schema, found.previous.name.replace("_old_", "_new_"))
         names = [name for name in found.names if name.kind != "sequence"]
-        left = exchange(connection, target, found.previous, names, aside)
+        left = exchange(connection, target, found.previous, names, aside, keep=True)
         # The rolled back rows are kept under the name that the other table had.
         swapped = [*left, Name("table", target.schema, aside.name, found.previous.name)]
         rename: LiteralString = "ALTER TABLE {} RENAME TO {}"

@@ -5,8 +5,8 @@
 SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))::oid
 
 -- name: dependents
--- All that refers to a table or to its row type, but for what is part of it and can be made on another table. Whatever
--- else there is would stay with the table that goes.
+-- All that refers to a table or to its row type, but for what is part of it and can be made on another table, and views,
+-- which can be told to read another. Whatever else there is would stay with the table that goes.
 WITH subject AS (
     SELECT c.oid, c.reltype, (SELECT typarray FROM pg_type WHERE oid = c.reltype) AS typarray
     FROM pg_class c WHERE c.oid = %(table_oid)s)
@@ -31,6 +31,10 @@ WHERE NOT (d.classid = 'pg_type'::regclass AND d.objid IN (s.reltype, s.typarray
         AND NOT (k.contype = 'f' AND k.confrelid = s.oid)))
   AND NOT (d.classid = 'pg_statistic_ext'::regclass
            AND EXISTS (SELECT FROM pg_statistic_ext x WHERE x.oid = d.objid AND x.stxrelid = s.oid))
+  AND NOT (d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND EXISTS (
+      SELECT FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
+      WHERE r.oid = d.objid AND r.rulename = '_RETURN' AND v.relkind = 'v' AND v.relpersistence <> 't'
+        AND pg_has_role(v.relowner, 'USAGE')))
   -- Of its own foreign keys; one of another table is here as that table's constraint.
   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
       SELECT FROM pg_trigger t JOIN pg_constraint k ON k.oid = t.tgconstraint
@@ -50,6 +54,19 @@ SELECT 'a subscription' FROM pg_subscription_rel WHERE srrelid = %(table_oid)s
 UNION ALL
 SELECT 'row level security' FROM pg_class c WHERE c.oid = %(table_oid)s AND c.relrowsecurity
 ORDER BY 1
+
+-- name: views_on
+-- A view's definition names its tables: executed again, it reads the one that has the name then. All that is said of the
+-- view stays, and so does what depends on it.
+SELECT DISTINCT v.oid, format('CREATE OR REPLACE VIEW %%I.%%I%%s AS %%s', n.nspname, v.relname,
+              CASE WHEN v.reloptions IS NULL THEN '' ELSE ' WITH (' || array_to_string(v.reloptions, ', ') || ')' END,
+              pg_get_viewdef(v.oid)) AS statement
+FROM pg_depend d
+JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+JOIN pg_namespace n ON n.oid = v.relnamespace
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %(outgoing)s
+ORDER BY v.oid
 
 -- name: stand_in_rights
 -- Whether the role may put another table in the place of this one.
