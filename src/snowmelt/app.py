@@ -27,6 +27,7 @@ from snowmelt.model import (
     StoredLoad,
     TableJob,
     Tag,
+    into,
 )
 from snowmelt.modes import rows_refusals
 from snowmelt.observer import Observer, Silence
@@ -152,6 +153,7 @@ class Mover:
                 if self._databases[table.job.target.database] is not database:
                     continue
                 _log_decision(table)
+                _log_columns(table)
                 if table.resumes is not None:
                     _require_stored(table, stored)
                     continue
@@ -187,12 +189,7 @@ class Mover:
             open_loads = [loads[place_of(t.job.source_name, t.job)] for t in mine]
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
-                if load.create and not load.completed:
-                    merges = load.mode is not Mode.APPEND
-                    unique = table.job.uniqueness_columns if merges else ()
-                    database.target.create(
-                        table.job.target, load.columns, unique, primary=load.unique_is_primary
-                    )
+                _prepare(database, table.job, load)
                 work.append(self._table_work(plan.run_id, table.job, load))
         return work
 
@@ -306,6 +303,21 @@ class Mover:
         return any(aborted)
 
 
+def _prepare(database: Database, job: TableJob, load: StoredLoad) -> None:
+    """Create the target, or add the columns that it lacks, where the load is to begin."""
+    if load.create and not load.completed:
+        merges = load.mode is not Mode.APPEND
+        unique = into(load.columns, job.uniqueness_columns) if merges else ()
+        primary = load.unique_is_primary
+        database.target.create(
+            job.target, load.columns, unique, primary=primary, comment=load.comment
+        )
+    elif load.added and not load.completed_chunks:
+        # Not once rows are there: a column that was dropped since would be back without their values.
+        added = [column for column in load.columns if column.name in load.added]
+        database.target.add_columns(job.target, added)
+
+
 def _require_stored(table: TablePlan, stored: Sequence[StoredLoad]) -> None:
     """Raise Refused where the load that is to go on was removed since it was planned to."""
     if any(is_same(load, table.job) for load in stored):
@@ -351,6 +363,14 @@ def _log_decision(table: TablePlan) -> None:
             "reason": decision.reason,
         },
     )
+
+
+def _log_columns(table: TablePlan) -> None:
+    """Columns that nobody reads are told without asking."""
+    if table.left_out:
+        names = ", ".join(f'"{column.name}"' for column in table.left_out)
+        text = "%s: columns of the source that the target lacks are left out: %s"
+        _log.warning(text, table.job.target, names, extra={"action": "columns_left_out"})
 
 
 def _refused(refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()) -> str:

@@ -34,7 +34,7 @@ def examine(
     around = situation.surroundings
     found = problems(around, rights) if around is not None else Problems((), ())
     refusals = (*found.refusals, *target_limits.limits(relation, situation.target, job.target))
-    key = key_of_mode(job, around)
+    key = key_of_mode(job, relation.columns, around)
     if isinstance(key, Refusal):
         refusals = (*refusals, key)
         key = None

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from snowmelt.column_wishes import ColumnNames, NewColumns
 from snowmelt.config import Config
 from snowmelt.model import Identity, Mode, Snapshot, TableJob
 
@@ -59,6 +60,8 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
         "target_watermark": job.target_watermark,
         "truncate_onstart": job.truncate_onstart,
         "mode": None if job.mode is Mode.APPEND else job.mode.value,
+        "column_names": None if job.column_names is ColumnNames.EXACT else job.column_names.value,
+        "new_columns": None if job.new_columns is NewColumns.AUTO else job.new_columns.value,
     }
     return {name: _without_defaults(fact) for name, fact in facts.items() if fact}
 

@@ -9,6 +9,7 @@ from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, query_once, whole_ta
 from snowmelt.chunking.keys import KeyProblem, keys_of
 from snowmelt.chunking.sizing import ChunkSize, chunk_size, row_bytes
 from snowmelt.chunking.strategies import FAR_OVER, chunks_of, strategy_of
+from snowmelt.columns import match, needed, spelled
 from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
@@ -39,8 +40,15 @@ def plan_table(
     if situation.resumes is not None:
         return _resumed(job, situation, situation.resumes, truncation)
     relation = source.describe(job.source)
+    job = spelled(job, relation.columns)
+    around = situation.surroundings
+    columns = match(job, relation, situation.target, last=situation.last, around=around)
     keys = keys_of(job.keys, relation)
-    wishes = (*mode_refusals(job, relation), *extraction_refusals(job, source))
+    wishes = (
+        *mode_refusals(job, relation),
+        *needed(job, columns),
+        *extraction_refusals(job, source),
+    )
     told: tuple[str, ...] = ()
     if job.incremental and not wishes:
         increment = plan_increment(job, relation, source, situation)
@@ -55,15 +63,18 @@ def plan_table(
         if job.extraction is not Extraction.ONE_QUERY:
             wishes = (*wishes, Refusal(keys.what, keys.remedy))
         keys = ()
-    fit = (*wishes, *fit_refusals(relation, situation.target))
+    fit = (*wishes, *columns.refusals, *fit_refusals(job, columns, situation))
     rights = rights_of(job, truncation)
-    examined = examine(job, relation, source, situation, rights, ask=not fit, values=values)
-    chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
+    # By columns that are left out rows may be chosen and chunks be made all the same.
+    read = columns.of(relation)
+    examined = examine(job, read, source, situation, rights, ask=not fit, values=values)
+    by = replace(relation, row_bytes=read.row_bytes)
+    chunking = _REFUSED if wishes else _chunking(job, keys, by, source, situation)
     return TablePlan(
         job=job,
         table_hash=situation.table_hash,
         facts=situation.facts,
-        relation=relation,
+        relation=read,
         target=situation.target,
         strategy=chunking.strategy,
         reason=chunking.reason,
@@ -73,7 +84,8 @@ def plan_table(
         create=not situation.target.exists,
         mark=situation.mark,
         notes=(
-            *relation.notes,
+            *read.notes,
+            *columns.notes,
             *told,
             *chunking.notes,
             *_retention_notes(relation, situation.resume_hours),
@@ -81,8 +93,11 @@ def plan_table(
         ),
         refusals=(*fit, *examined.refusals, *rows_refusals(job, situation, truncation)),
         chunk_rows=chunking.size.rows,
-        row_bytes=width(relation),
-        surroundings=situation.surroundings,
+        row_bytes=width(read),
+        surroundings=around,
+        added=columns.added,
+        left_out=columns.left_out,
+        kept=columns.kept,
     )
 
 
@@ -234,13 +249,13 @@ def _of_query(chunk: Chunk) -> int | None:
 def _resumed(
     job: TableJob, situation: Situation, stored: StoredLoad, truncation: Truncation
 ) -> TablePlan:
-    job = replace(job, source=replace(job.source, window=stored.window))
+    job = replace(spelled(job, stored.columns), source=replace(job.source, window=stored.window))
     left = stored.chunks - stored.completed_chunks
     return TablePlan(
         job=job,
         table_hash=situation.table_hash,
         facts=situation.facts,
-        relation=Relation(stored.columns, stored.key, stored.snapshot),
+        relation=Relation(stored.columns, stored.key, stored.snapshot, comment=stored.comment),
         target=situation.target,
         strategy="as planned",
         reason=f"{stored.completed_chunks:,} of {stored.chunks:,} chunks are done, {left:,} are left",

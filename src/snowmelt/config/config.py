@@ -108,6 +108,8 @@ class Config(ConfigFile):
             ),
             disable_index=table.disable_index,
             extraction=_first(table.extraction, source.extraction, self.extraction),
+            column_names=_first(table.column_names, source.column_names, self.column_names),
+            new_columns=_first(table.new_columns, source.new_columns, self.new_columns),
         )
 
     def _source_table(self, source: Source, table: Table) -> SourceTable:

@@ -24,7 +24,7 @@ from snowmelt.estimates.memory import (
 )
 from snowmelt.estimates.ranges import Range
 from snowmelt.estimates.snapshots import snapshot_facts
-from snowmelt.model import Column
+from snowmelt.model import Column, into
 from snowmelt.table_plan import TablePlan
 
 SLOW, FAST = BYTES_PER_SECOND, 100_000_000
@@ -235,7 +235,7 @@ def _disk(table: TablePlan, rows: int, width: int) -> Disk:
     columns = table.relation.columns
     keys = list(table.target.unique_keys)
     if table.create and table.relation.primary_key and not keys:
-        keys = [table.relation.primary_key]  # made at the end
+        keys = [into(columns, table.relation.primary_key)]  # made at the end
     around = table.surroundings
     return table_disk(
         rows,
@@ -247,9 +247,9 @@ def _disk(table: TablePlan, rows: int, width: int) -> Disk:
 
 
 def _width(columns: Iterable[Column], names: Iterable[str]) -> int:
-    """Of the values of some columns."""
+    """Of the values of some columns, by the target's names."""
     wanted = frozenset(names)
-    found = [column for column in columns if column.name in wanted]
+    found = [column for column in columns if column.into in wanted]
     return row_bytes(found) - 2 - 4 * len(found)
 
 
@@ -267,7 +267,7 @@ def _memory(
         largest = part.sizes.largest
         load = Load(
             part.row_bytes,
-            _width(table.relation.columns, table.key),
+            _width(table.relation.columns, into(table.relation.columns, table.key)),
             None if largest is None else largest * part.row_bytes,
         )
         heaviest = max(heaviest, worker_bytes(kind.flow, load))

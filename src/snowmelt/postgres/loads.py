@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Mapping, Sequence
 from typing import LiteralString
 from uuid import UUID
 
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -19,7 +17,7 @@ from snowmelt.chunking.window import Window, window_from_json, window_to_json
 from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.model import (
     DEFAULT_CHUNK_ROWS,
-    Column,
+    LastLoad,
     Mark,
     Mode,
     SourceTable,
@@ -32,9 +30,14 @@ from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import count_within, identifier
-from snowmelt.postgres.marks import adopt_mark, advance_mark, mark_of
+from snowmelt.postgres.marks import adopt_mark, advance_mark, mark_of, place_of_load
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.replan import replan_chunks
+from snowmelt.postgres.stored_columns import (
+    columns_from_json,
+    columns_to_json,
+    comment_from_json,
+)
 from snowmelt.postgres.truncate import truncate
 from snowmelt.postgres.upkeep import drop_staging
 
@@ -68,7 +71,7 @@ class PostgresLoads:
                     "target_table": job.target.name,
                     "table_hash": plan.table_hash,
                     "snapshot": Jsonb(dict(plan.relation.snapshot)),
-                    "columns": Jsonb(_columns_to_json(plan.relation.columns)),
+                    "columns": Jsonb(columns_to_json(plan.relation.columns, plan.relation.comment)),
                     "plan": Jsonb(
                         {
                             "strategy": plan.strategy,
@@ -80,6 +83,9 @@ class PostgresLoads:
                             "row_key": list(plan.key),
                             "primary_key": list(plan.primary_key),
                             "unique_is_primary": plan.unique_is_primary,
+                            "added": [column.name for column in plan.added],
+                            "left_out": [column.name for column in plan.left_out],
+                            "kept": [column.name for column in plan.kept],
                             "mode": job.mode.value,
                             "began_empty": plan.began_empty,
                             "connection": plan.facts.get("connection", ""),
@@ -122,7 +128,7 @@ class PostgresLoads:
                     self._session.server.database, row["target_schema"], row["target_table"]
                 ),
                 table_hash=row["table_hash"],
-                columns=_columns_from_json(row["columns"]),
+                columns=columns_from_json(row["columns"]),
                 key=tuple(row["plan"].get("row_key", ())),
                 snapshot=row["snapshot"],
                 facts=row["plan"].get("facts", {}),
@@ -138,6 +144,8 @@ class PostgresLoads:
                 window=_window_of(row["plan"]),
                 began_empty=row["plan"].get("began_empty", True),
                 unique_is_primary=row["plan"].get("unique_is_primary", False),
+                added=tuple(row["plan"].get("added", ())),
+                comment=comment_from_json(row["columns"]),
             )
             for row in rows
         )
@@ -150,6 +158,19 @@ class PostgresLoads:
                 query("writers"), {"schema": target.schema, "table": target.name}
             ).fetchall()
         return tuple(Writer(**{**row, "workers": tuple(row["workers"])}) for row in rows)
+
+    def last(self, connection: str, source: SourceTable, target: TargetTable) -> LastLoad | None:
+        """What the last completed load of the target from the source knew of their columns."""
+        with self._session.transaction() as opened:
+            cursor = opened.cursor(row_factory=dict_row)
+            names = place_of_load(connection, source, target)
+            row = cursor.execute(query("last_columns"), names).fetchone()
+        columns = columns_from_json(row["columns"]) if row else ()
+        if row is None or not columns:
+            return None  # none, or one of the running system, which stored no columns
+        kept = row["plan"].get("kept")
+        left_out = tuple(row["plan"].get("left_out", ()))
+        return LastLoad(columns, left_out, None if kept is None else tuple(kept))
 
     def mark(self, connection: str, source: SourceTable, target: TargetTable) -> Mark | None:
         """How far the source table is in the target table; `connection` is where the source reads from."""
@@ -261,26 +282,3 @@ def _note_rows(
 def _window_of(plan: Mapping[str, object]) -> Window | None:
     window = plan.get("window")
     return window_from_json(window) if isinstance(window, dict) else None
-
-
-def _columns_to_json(columns: Sequence[Column]) -> dict[str, object]:
-    """Readable names beside the exact Arrow schema, which has no readable form that can be read back."""
-    schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
-    return {
-        "columns": [
-            {"name": column.name, "type": str(column.type), "source_type": column.source_type}
-            for column in columns
-        ],
-        "arrow": base64.b64encode(schema.serialize().to_pybytes()).decode("ascii"),
-    }
-
-
-def _columns_from_json(value: object) -> tuple[Column, ...]:
-    match value:
-        case {"columns": list(described), "arrow": str(encoded)}:
-            schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded)))
-            return tuple(
-                Column(field.name, field.type, field.nullable, str(entry["source_type"]))
-                for field, entry in zip(schema, described, strict=True)
-            )
-    return ()

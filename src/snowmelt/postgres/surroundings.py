@@ -37,7 +37,8 @@ _TABLE: LiteralString = """
            pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')
                -- A right since 17; older servers don't know the word.
                OR coalesce(CASE WHEN current_setting('server_version_num')::int >= 170000
-                           THEN has_table_privilege(c.oid, 'MAINTAIN') END, false)
+                           THEN has_table_privilege(c.oid, 'MAINTAIN') END, false),
+           pg_has_role(c.relowner, 'USAGE')
     FROM pg_class c
     JOIN pg_database d ON d.datname = current_database()
     LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
@@ -204,7 +205,7 @@ def _found(asked: Asked, there: bool) -> TargetSurroundings:
 
 
 def _existing(asked: Asked, name: str, role: str, lacking: list[Grant]) -> TargetSurroundings:
-    oid, row_security, tablespace, rights, analyzed = asked.one(_TABLE)
+    oid, row_security, tablespace, rights, analyzed, owned = asked.one(_TABLE)
     asked.names["table_oid"] = oid
     asked.names["tree"], unlogged, partitions, default = asked.one(_TREE)
     keys = [(own, ForeignKey(*key)) for own, *key in asked.rows(_FOREIGN_KEYS)]
@@ -232,6 +233,7 @@ def _existing(asked: Asked, name: str, role: str, lacking: list[Grant]) -> Targe
         tablespace=tablespace,
         analyzed=analyzed,
         size_bytes=size[0] if size else None,
+        owned=owned,
         unknown=tuple(asked.unknown),
     )
 

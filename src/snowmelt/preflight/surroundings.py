@@ -114,6 +114,8 @@ class TargetSurroundings:
     analyzed: bool = True
     """Whether the role may run ANALYZE on it; the server passes over one that it may not."""
     size_bytes: int | None = None
+    owned: bool = True
+    """Whether the role may alter it."""
     unknown: tuple[str, ...] = ()
 
 

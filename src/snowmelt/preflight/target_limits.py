@@ -23,18 +23,23 @@ _POINTER_BYTES = 18
 def limits(relation: Relation, target: TargetState, table: TargetTable) -> tuple[Refusal, ...]:
     """What PostgreSQL can't be given, whatever the values are."""
     columns = relation.columns
+    there = {column.name for column in target.columns}
+    new = [column.into for column in columns if column.into not in there]
     refusals = []
-    if len(columns) > COLUMNS:
+    if len(there) + len(new) > COLUMNS:
+        whose = f"the source has {len(columns):,} columns"
+        if there:
+            whose = f"the target would have {len(there) + len(new):,} columns"
         refusals.append(
             Refusal(
-                f"the source has {len(columns):,} columns, and a table of PostgreSQL holds {COLUMNS:,}",
+                f"{whose}, and a table of PostgreSQL holds {COLUMNS:,}",
                 "migrate views with some of the columns and the key each",
             )
         )
     for what, name in (("the schema", table.schema), ("the table", table.name)):
         if _is_cut(name):
             refusals.append(_cut(f"{what} {_quote(name)}", name, "name another target"))
-    refusals += _name_refusals([column.name for column in columns], exists=target.exists)
+    refusals += _name_refusals(new)
     if not target.exists:
         least = _least_row([p for p in fit.pairs(relation, target) if not p.target.nullable])
         if least > PAGE_BYTES:
@@ -64,7 +69,7 @@ def _kept(name: str) -> str:
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
-def _name_refusals(names: Sequence[str], *, exists: bool) -> Iterable[Refusal]:
+def _name_refusals(names: Sequence[str]) -> Iterable[Refusal]:
     shorter = "migrate a view that gives it a shorter name"
     for name in names:
         if _is_cut(name):
@@ -74,7 +79,7 @@ def _name_refusals(names: Sequence[str], *, exists: bool) -> Iterable[Refusal]:
             f"columns {_quoted(same)} would all be {_quote(kept)} in PostgreSQL",
             "migrate a view that gives them shorter names",
         )
-    for name in sorted(_SYSTEM_COLUMNS.intersection(names)) if not exists else ():
+    for name in sorted(_SYSTEM_COLUMNS.intersection(names)):
         yield Refusal(
             f'column "{name}" has the name of a system column of PostgreSQL',
             "migrate a view that gives it another name",
