@@ -68,10 +68,11 @@ def found(name: str, names: Iterable[str]) -> str | None:
 
 
 def spelled(job: TableJob, columns: Sequence[Column]) -> TableJob:
-    """The job with its uniqueness_columns as the source spells them, as far as it has them."""
+    """The job with uniqueness_columns and chunking_columns as the source spells them, as far as it has them."""
     names = [column.name for column in columns]
     unique = tuple(found(name, names) or name for name in job.uniqueness_columns)
-    return replace(job, uniqueness_columns=unique)
+    keys = tuple(replace(key, column=found(key.column, names) or key.column) for key in job.keys)
+    return replace(job, uniqueness_columns=unique, keys=keys)
 
 
 def match(

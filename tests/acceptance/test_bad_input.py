@@ -231,8 +231,8 @@ MODES = {
         table=table(uniqueness_columns=["id"], insert_only_mode=True),
     ),
     "a key that the source lacks": Wrong(
-        ("uniqueness_columns", '"ID"', '"id" was perhaps meant'),
-        table=table(uniqueness_columns=["ID"]),
+        ("uniqueness_columns", '"nr"', "correct uniqueness_columns"),
+        table=table(uniqueness_columns=["nr"]),
     ),
     "a watermark that the source lacks": Wrong(
         ("source_watermark", '"changed"'), table=table(source_watermark="changed")
