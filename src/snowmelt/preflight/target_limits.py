@@ -154,8 +154,27 @@ def uniqueness(columns: Sequence[str], around: TargetSurroundings) -> UniqueKey 
     if fitting:
         # Of two the one that meets rows without a value as well.
         return min(fitting, key=lambda key: key.nulls_distinct)
+    if around.inheritance.key and not set(around.inheritance.key_columns) <= set(columns):
+        return _beside_partitions(columns, around)
     near = "; ".join(f"{key.name} has these columns, but {key.unfit}" for key in same)
     return Refusal(
         f"no unique index is on exactly {listed}" + (f": {near}" if near else ""),
         f"CREATE UNIQUE INDEX ON {around.name} ({listed}); or correct uniqueness_columns",
+    )
+
+
+def _beside_partitions(columns: Sequence[str], around: TargetSurroundings) -> Refusal:
+    """A key that no unique index of a partitioned table can have."""
+    what = f"no unique index is on exactly {_quoted(columns)}"
+    named = [name for name in around.inheritance.key_columns if name is not None]
+    if len(named) < len(around.inheritance.key_columns):
+        return Refusal(
+            f"{what}: the table is partitioned by an expression, beside which PostgreSQL has no unique index",
+            "load it by mode append, or into a table that is partitioned by columns",
+        )
+    whole = [*columns, *(name for name in named if name not in columns)]
+    return Refusal(
+        f"{what}: one of a partitioned table holds all columns that it is partitioned by, {_quoted(named)}",
+        f"set uniqueness_columns to {', '.join(whole)}, and where there is none yet: "
+        f"CREATE UNIQUE INDEX ON {around.name} ({_quoted(whole)});",
     )
