@@ -62,10 +62,13 @@ class Lacking:
                 return self._lacking(column)
         if self.last is None:
             return False
-        before = _by_case(self.last.columns).get(column.name.lower())
+        # A name that two columns of the source have but for case is known by its exact spelling alone.
+        low = [one.lower() for one in (*self.pairs, *(c.name for c in rest))]
+        exact = low.count(column.name.lower()) > 1
+        before = next((c for c in self.last.columns if _is_named(column, c.name, exact)), None)
         if before is not None:
             return self._renamed_there(column, before, self.last) or False
-        if column.name.lower() in {name.lower() for name in self.last.left_out}:
+        if any(_is_named(column, name, exact) for name in self.last.left_out):
             return False
         return self._renamed_here(column, self.last, rest) or True
 
@@ -113,14 +116,14 @@ class Lacking:
             return None
         renames = " or ".join(rename_column(self.table, name, before.into) for name in new)
         return Refusal(
-            f"the target's column {quote(before.into)}, which the last load filled, is gone, and "
-            f"{_listed(new)} is new in it: it may have been renamed",
+            f"column {quote(column.name)}: {quote(before.into)} of the target, which the last load filled, is "
+            f"gone, and {_listed(new)} is new in it: it may have been renamed",
             f"{renames} If it is another column, set new_columns: leave_out, or add",
         )
 
 
-def _by_case(columns: Iterable[Column]) -> dict[str, Column]:
-    return {column.name.lower(): column for column in columns}
+def _is_named(column: Column, name: str, exact: bool) -> bool:
+    return column.name == name or (not exact and column.name.lower() == name.lower())
 
 
 def _is_same_type(one: Column, other: Column) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from psycopg import errors as pg
 
 from snowmelt.alterations import retype
+from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.types import created_type, loadable, target_type
 from tests.support import Database
 
@@ -49,9 +51,9 @@ def refused(old: str, new: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def connection(postgres: object) -> psycopg.Connection:
-    dsn = postgres.create_database("alterations")  # type: ignore[attr-defined]
-    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+def connection(postgres: LocalPostgres) -> Iterator[psycopg.Connection]:
+    with Database("", postgres.create_database("alterations")).connect() as connection:
+        yield connection
 
 
 @pytest.mark.parametrize("old", SAMPLES)
@@ -84,8 +86,8 @@ def test_every_statement_runs(connection: psycopg.Connection, old: LiteralString
         assert wire is not None
         assert all(loadable(one, wire) for one in SOURCES if created_type(one) == new)
         if not made.loss and new not in ("text", "bytea"):  # these show a value otherwise
-            before = {"true": "1"}.get(before, before)
-            assert str(after).startswith(before[:10]), made
+            shown = {"true": "1"}.get(before, str(before))
+            assert str(after).startswith(shown[:10]), made
 
 
 def test_times_keep_their_moment(database: Database) -> None:
