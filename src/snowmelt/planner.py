@@ -43,7 +43,6 @@ def plan_table(
     job = spelled(job, relation.columns)
     around = situation.surroundings
     columns = match(job, relation, situation.target, last=situation.last, around=around)
-    keys = keys_of(job.keys, relation)
     wishes = (
         *mode_refusals(job, relation),
         *needed(job, columns),
@@ -51,18 +50,9 @@ def plan_table(
     )
     told: tuple[str, ...] = ()
     if job.incremental and not wishes:
-        increment = plan_increment(job, relation, source, situation)
-        if isinstance(increment, Refusal):
-            wishes = (increment,)
-        else:
-            job = replace(job, source=replace(job.source, window=increment.window))
-            relation = replace(relation, rows=increment.rows)
-            told = increment.notes
-    if isinstance(keys, KeyProblem):
-        # A key of the wrong kind matters only where chunks are made of it.
-        if job.extraction is not Extraction.ONE_QUERY:
-            wishes = (*wishes, Refusal(keys.what, keys.remedy))
-        keys = ()
+        job, relation, wishes, told = _windowed(job, relation, source, situation)
+    keys, problems = _keys(job, relation)
+    wishes = (*wishes, *problems)
     fit = (*wishes, *columns.refusals, *fit_refusals(job, columns, situation))
     rights = rights_of(job, truncation)
     # By columns that are left out rows may be chosen and chunks be made all the same.
@@ -99,6 +89,27 @@ def plan_table(
         left_out=columns.left_out,
         kept=columns.kept,
     )
+
+
+def _windowed(
+    job: TableJob, relation: Relation, source: Source, situation: Situation
+) -> tuple[TableJob, Relation, tuple[Refusal, ...], tuple[str, ...]]:
+    """Job and relation of an incremental load as far as it reads; what is in the way, and what is worth a line."""
+    increment = plan_increment(job, relation, source, situation)
+    if isinstance(increment, Refusal):
+        return job, relation, (increment,), ()
+    job = replace(job, source=replace(job.source, window=increment.window))
+    return job, replace(relation, rows=increment.rows), (), increment.notes
+
+
+def _keys(job: TableJob, relation: Relation) -> tuple[tuple[Key, ...], tuple[Refusal, ...]]:
+    """The chunking columns as keys. One of the wrong kind matters only where chunks are made of it."""
+    keys = keys_of(job.keys, relation)
+    if not isinstance(keys, KeyProblem):
+        return keys, ()
+    if job.extraction is Extraction.ONE_QUERY:
+        return (), ()
+    return (), (Refusal(keys.what, keys.remedy),)
 
 
 def _truncation(job: TableJob, situation: Situation) -> Truncation:
