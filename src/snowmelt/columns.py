@@ -156,20 +156,28 @@ def _paired(
     columns: Sequence[Column], there: Sequence[TargetColumn]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Names of the source -> those of the target, and names for which there are several."""
+    targets, sources = _by_case(there), _by_case(columns)
     names = {column.name for column in there}
     pairs = {column.name: column.name for column in columns if column.name in names}
     ambiguous: dict[str, list[str]] = {}
     for column in columns:
-        if column.name in pairs:
-            continue
         low = column.name.lower()
-        near = [name for name in names if name.lower() == low and name not in pairs]
-        same = [one.name for one in columns if one.name.lower() == low]
-        if near and len(same) == 1 and len([n for n in names if n.lower() == low]) == 1:
+        near = [name for name in targets.get(low, ()) if name not in pairs]
+        if column.name in pairs or not near:
+            continue
+        if len(sources[low]) == len(targets[low]) == 1:
             pairs[column.name] = near[0]
-        elif near:
+        else:
             ambiguous[column.name] = sorted(near)
     return pairs, ambiguous
+
+
+def _by_case(columns: Iterable[Column] | Iterable[TargetColumn]) -> dict[str, list[str]]:
+    """Names in lower case -> the names that are so."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        found.setdefault(column.name.lower(), []).append(column.name)
+    return found
 
 
 def _ambiguous(name: str, near: Sequence[str], table: str) -> Refusal:

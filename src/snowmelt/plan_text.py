@@ -221,7 +221,7 @@ def _target(table: TablePlan) -> list[Fact]:
         there = len(table.target.columns)
         if not table.added:
             return [Fact("target", f"{where}, as it stands, gets {given} of {there:,}")]
-        return [Fact("target", f"{where}, which has {there:,}, gets {given}")]
+        return [Fact("target", f"{where} gets {given}, {len(table.added):,} of them new")]
     if table.target.exists:
         return [Fact("target", f"{where} was created by this run")]
     text = f"{where} is created with {counted(len(columns), 'column')}"
