@@ -28,6 +28,7 @@ from snowmelt.model import (
     TableJob,
     Tag,
     TargetTable,
+    into,
 )
 from snowmelt.modes import rows_refusals
 from snowmelt.observer import Observer, Silence
@@ -39,10 +40,10 @@ from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
+from snowmelt.postgres.locks import refusing_blocked
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.preparing import Wishes
 from snowmelt.postgres.pressure import PostgresGauge
-from snowmelt.postgres.truncate import refusing_blocked
 from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
@@ -172,6 +173,7 @@ class Mover:
                 if self._databases[table.job.target.database] is not database:
                     continue
                 _log_decision(table)
+                _log_columns(table)
                 if table.resumes is not None:
                     _require_stored(table, stored)
                     continue
@@ -211,19 +213,7 @@ class Mover:
             open_loads = [loads[place_of(t.job.source_name, t.job)] for t in mine]
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
-                if load.create and not load.completed and load.shadow is None:
-                    merges = load.mode is not Mode.APPEND
-                    unique = table.job.uniqueness_columns if merges else ()
-                    database.target.create(
-                        table.job.target, load.columns, unique, primary=load.unique_is_primary
-                    )
-                wishes = Wishes(
-                    table.job.disable_index,
-                    table.job.uniqueness_columns,
-                    bool(table.truncation.facts.allowed),
-                )
-                with refusing_blocked():
-                    database.loads.prepare(load.table_id, load.columns, wishes)
+                _prepare(database, table, load)
                 work.append(self._table_work(plan.run_id, table.job, load))
         return work
 
@@ -340,6 +330,33 @@ class Mover:
         return any(aborted)
 
 
+def _prepare(database: Database, table: TablePlan, load: StoredLoad) -> None:
+    """Create the target, or add the columns that it lacks, where the load is to begin; or make the table that is
+    loaded in its stead. Indexes go that are built again at the end."""
+    job = table.job
+    added = [column for column in load.columns if column.name in load.added]
+    if load.create and not load.completed and load.shadow is None:
+        merges = load.mode is not Mode.APPEND
+        unique = into(load.columns, job.uniqueness_columns) if merges else ()
+        primary = load.unique_is_primary
+        database.target.create(
+            job.target, load.columns, unique, primary=primary, comment=load.comment
+        )
+    elif added and not load.completed_chunks and load.shadow is None:
+        # Not once rows are there: a column that was dropped since would be back without their values.
+        database.target.add_columns(job.target, added)
+    wishes = Wishes(
+        load.columns,
+        tuple(added),
+        load.comment,
+        into(load.columns, job.uniqueness_columns),
+        disable_index=job.disable_index,
+        any_rows=bool(table.truncation.facts.allowed),
+    )
+    with refusing_blocked():
+        database.loads.prepare(load.table_id, wishes)
+
+
 def _require_stored(table: TablePlan, stored: Sequence[StoredLoad]) -> None:
     """Raise Refused where the load that is to go on was removed since it was planned to."""
     if any(is_same(load, table.job) for load in stored):
@@ -385,6 +402,14 @@ def _log_decision(table: TablePlan) -> None:
             "reason": decision.reason,
         },
     )
+
+
+def _log_columns(table: TablePlan) -> None:
+    """Columns that nobody reads are told without asking."""
+    if table.left_out:
+        names = ", ".join(f'"{column.name}"' for column in table.left_out)
+        text = "%s: columns of the source that the target lacks are left out: %s"
+        _log.warning(text, table.job.target, names, extra={"action": "columns_left_out"})
 
 
 def _refused(refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()) -> str:

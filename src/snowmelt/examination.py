@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from snowmelt.alterations import table_of
 from snowmelt.model import Mode, Relation, TableJob
 from snowmelt.modes import key_of_mode
 from snowmelt.ports import Source
 from snowmelt.preflight import target_limits
 from snowmelt.preflight.findings import findings
 from snowmelt.preflight.questions import key_questions, questions
+from snowmelt.preflight.remedies import with_statement
 from snowmelt.preflight.surroundings import Problems, problems
 from snowmelt.refusal import Refusal
 from snowmelt.situation import Situation
@@ -34,7 +36,7 @@ def examine(
     around = situation.surroundings
     found = problems(around, rights) if around is not None else Problems((), ())
     refusals = (*found.refusals, *target_limits.limits(relation, situation.target, job.target))
-    key = key_of_mode(job, around)
+    key = key_of_mode(job, relation.columns, around)
     if isinstance(key, Refusal):
         refusals = (*refusals, key)
         key = None
@@ -50,6 +52,11 @@ def examine(
             )
         if asked:
             answers = source.measure(job.source, asked, relation.snapshot)
-            refusals = findings(asked, answers)
+            table = table_of(around, job.target.schema, job.target.name)
+            refusals = tuple(
+                with_statement(refusal, question, table)
+                for question, answer in zip(asked, answers, strict=True)
+                for refusal in findings([question], [answer])
+            )
     # What is worth a line of the surroundings, a plan tells from these themselves.
     return Problems(refusals, target_limits.notes(relation, situation.target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snowmelt.chunking.chunks import Chunk, Key, query_once
 from snowmelt.chunking.histogram import KeyHistogram, Loaded
@@ -23,6 +23,7 @@ from snowmelt.model import (
     Relation,
     SourceTable,
     TableJob,
+    into,
 )
 from snowmelt.ports import QuerySource, Replan, Source
 
@@ -144,7 +145,9 @@ def replan(table: LoadTable, source: Source) -> Replan:
     def chunks(loaded: Loaded) -> Sequence[tuple[Chunk, bool]]:
         return chunks_beside(histogram, table.chunk_rows, loaded) if loaded else _again(loaded)
 
-    return Replan(chunks, histogram.days())
+    days = histogram.days()
+    (there,) = into(table.columns, (key.column,))
+    return Replan(chunks, replace(days, key=replace(days.key, column=there)))
 
 
 def _time_key(table: LoadTable) -> Key | None:

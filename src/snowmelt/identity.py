@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from snowmelt.column_wishes import ColumnNames, NewColumns
 from snowmelt.config import Config
 from snowmelt.model import Identity, Mode, NulCharacters, Snapshot, TableJob
 
@@ -63,6 +64,8 @@ def table_facts(job: TableJob, connection: str, columns: Sequence[str] = ()) -> 
         "nul_characters": None
         if job.nul_characters is NulCharacters.FAIL
         else job.nul_characters.value,
+        "column_names": None if job.column_names is ColumnNames.EXACT else job.column_names.value,
+        "new_columns": None if job.new_columns is NewColumns.AUTO else job.new_columns.value,
     }
     return {name: _without_defaults(fact) for name, fact in facts.items() if fact}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ import pyarrow as pa
 from snowmelt.chunking.bounds import Bound
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.chunking.window import Window
+from snowmelt.column_wishes import ColumnNames, NewColumns
 
 DEFAULT_CHUNK_ROWS = 100_000
 """Of tables that release 0.2.0 planned, which stored none."""
@@ -120,6 +121,20 @@ class Column:
     type: pa.DataType
     nullable: bool = True
     source_type: str = ""
+    target: str | None = None
+    """The target's name of it, where that is another."""
+    comment: str = ""
+
+    @property
+    def into(self) -> str:
+        """The target column that takes it."""
+        return self.name if self.target is None else self.target
+
+
+def into(columns: Iterable[Column], names: Iterable[str]) -> tuple[str, ...]:
+    """The target's names of some columns of the source; a name that is none of theirs stays."""
+    found = {column.name: column.into for column in columns}
+    return tuple(found.get(name, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +159,7 @@ class Relation:
     """Columns that the table is clustered by, as far as they are columns or days of them."""
     row_bytes: int | None = None
     """What a row weighs, where the source knows or measured it."""
+    comment: str = ""
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -198,6 +214,8 @@ class TableJob:
     keep_previous_hours: int | None = None
     """How long the table that was replaced is kept; it is dropped at once where None or 0."""
     nul_characters: NulCharacters = NulCharacters.FAIL
+    column_names: ColumnNames = ColumnNames.EXACT
+    new_columns: NewColumns = NewColumns.AUTO
 
     def __str__(self) -> str:
         return f"{self.source_name}: {self.source} → {self.target}"
@@ -310,6 +328,10 @@ class StoredLoad:
     """Whether the target had no row when the load began: then all its rows are of this load."""
     unique_is_primary: bool = False
     """Whether the key that a created table has from the start is its primary key."""
+    added: tuple[str, ...] = ()
+    """Columns of the source that the target gets before anything moves."""
+    comment: str = ""
+    """Of the source's table."""
     shadow: TargetTable | None = None
     """The table that is loaded beside the target, to take its place."""
 
@@ -317,6 +339,18 @@ class StoredLoad:
     def into(self) -> TargetTable:
         """Where rows go."""
         return self.shadow or self.target
+
+
+@dataclass(frozen=True, slots=True)
+class LastLoad:
+    """What the last completed load of a target from a source knew of their columns."""
+
+    columns: tuple[Column, ...]
+    """Those that it read."""
+    left_out: tuple[str, ...] = ()
+    """Those of the source that it did not."""
+    kept: tuple[str, ...] | None = None
+    """Those of the target that it did not fill; None where it did not note them."""
 
 
 ENDED = frozenset({"completed", "aborted"})

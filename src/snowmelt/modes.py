@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from snowmelt.formats import utc
-from snowmelt.model import ENDED, Mode, Relation, TableJob, Writer
+from snowmelt.model import ENDED, Column, Mode, Relation, TableJob, Writer, into
 from snowmelt.preflight.surroundings import APPEND, TargetSurroundings, UniqueKey
 from snowmelt.preflight.target_limits import uniqueness
 from snowmelt.refusal import Refusal
@@ -12,11 +14,14 @@ from snowmelt.situation import Situation
 from snowmelt.truncation import Action, Truncation
 
 
-def key_of_mode(job: TableJob, around: TargetSurroundings | None) -> UniqueKey | Refusal | None:
-    """The unique key that rows are found by; None where the mode looks for none, or takes whatever there is."""
+def key_of_mode(
+    job: TableJob, columns: Iterable[Column], around: TargetSurroundings | None
+) -> UniqueKey | Refusal | None:
+    """The target's unique key that rows are found by; None where the mode looks for none, or takes whatever there
+    is."""
     if job.mode is Mode.APPEND or not job.uniqueness_columns or around is None:
         return None
-    return uniqueness(job.uniqueness_columns, around)
+    return uniqueness(into(columns, job.uniqueness_columns), around)
 
 
 def finds_rows(job: TableJob, around: TargetSurroundings | None) -> bool:

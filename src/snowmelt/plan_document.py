@@ -11,6 +11,7 @@ from snowmelt.estimates.disk import Disk, DiskNeed
 from snowmelt.estimates.estimate import RunEstimate, TableEstimate
 from snowmelt.estimates.memory import Memory
 from snowmelt.estimates.ranges import Range
+from snowmelt.model import Column, into
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.types import created_type
 
@@ -75,6 +76,9 @@ def _table(table: TablePlan, part: TableEstimate) -> dict[str, object]:
         "warehouse": None if part.warehouse is None else _warehouse(part.warehouse),
         "disk": None if part.disk is None else _disk(part.disk),
         "columns": [column.name for column in table.relation.columns],
+        "target_columns": [column.into for column in table.relation.columns],
+        "left_out": [column.name for column in table.left_out],
+        "adds": [_column(column) for column in table.added],
         "snapshot": dict(table.relation.snapshot),
         "retention_hours": table.relation.retention_hours,
         "create": table.create,
@@ -133,16 +137,17 @@ def _creates(table: TablePlan) -> dict[str, object] | None:
     if not table.create or table.target.exists:
         return None
     return {
-        "columns": [
-            {
-                "name": column.name,
-                "type": created_type(column.type, column.source_type),
-                "nullable": column.nullable,
-            }
-            for column in table.relation.columns
-        ],
-        "primary_key": [] if table.resumes else list(table.relation.primary_key),
+        "columns": [_column(column) for column in table.relation.columns],
+        "primary_key": []
+        if table.resumes
+        else list(into(table.relation.columns, table.relation.primary_key)),
     }
+
+
+def _column(column: Column) -> dict[str, object]:
+    """A column that the target gets."""
+    type = created_type(column.type, column.source_type)
+    return {"name": column.into, "type": type, "nullable": column.nullable}
 
 
 def _memory(memory: Memory) -> dict[str, object]:

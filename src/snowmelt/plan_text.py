@@ -220,9 +220,10 @@ def _target(table: TablePlan) -> list[Fact]:
     where = f"{table.job.target} in {table.job.target.database}"
     if not table.create:
         given = counted(len(columns), "column")
-        return [
-            Fact("target", f"{where}, as it stands, gets {given} of {len(table.target.columns):,}")
-        ]
+        there = len(table.target.columns)
+        if not table.added:
+            return [Fact("target", f"{where}, as it stands, gets {given} of {there:,}")]
+        return [Fact("target", f"{where} gets {given}, {len(table.added):,} of them new")]
     if table.target.exists:
         return [Fact("target", f"{where} was created by this run")]
     text = f"{where} is created with {counted(len(columns), 'column')}"
@@ -233,7 +234,7 @@ def _target(table: TablePlan) -> list[Fact]:
     if key and table.resumes is None:
         text += f", and with its primary key ({_names(key)}) at the end"
     listed = ", ".join(
-        f"{_name(column.name)} {created_type(column.type, column.source_type)}"
+        f"{_name(column.into)} {created_type(column.type, column.source_type)}"
         + ("" if column.nullable else " NOT NULL")
         for column in columns
     )

@@ -9,17 +9,17 @@ from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, query_once, whole_ta
 from snowmelt.chunking.keys import KeyProblem, keys_of
 from snowmelt.chunking.sizing import ChunkSize, chunk_size, row_bytes
 from snowmelt.chunking.strategies import FAR_OVER, chunks_of, strategy_of
+from snowmelt.columns import match, needed, spelled
 from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.incremental import plan_increment
-from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState, into
 from snowmelt.modes import mode_refusals, rights_of, rows_refusals
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
 from snowmelt.preflight.indexes import index_note
 from snowmelt.preflight.questions import ROWS
-from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
@@ -42,37 +42,37 @@ def plan_table(
     if situation.resumes is not None:
         return _resumed(job, situation, situation.resumes, truncation)
     relation = source.describe(job.source)
-    keys = keys_of(job.keys, relation)
-    wishes = (*mode_refusals(job, relation), *extraction_refusals(job, source))
+    job = spelled(job, relation.columns)
+    around = situation.surroundings
+    columns = match(job, relation, situation.target, last=situation.last, around=around)
+    wishes = (
+        *mode_refusals(job, relation),
+        *needed(job, columns),
+        *extraction_refusals(job, source),
+    )
     told: tuple[str, ...] = ()
     if job.incremental and not wishes:
-        increment = plan_increment(job, relation, source, situation)
-        if isinstance(increment, Refusal):
-            wishes = (increment,)
-        else:
-            job = replace(job, source=replace(job.source, window=increment.window))
-            relation = replace(relation, rows=increment.rows)
-            told = increment.notes
-    if isinstance(keys, KeyProblem):
-        # A key of the wrong kind matters only where chunks are made of it.
-        if job.extraction is not Extraction.ONE_QUERY:
-            wishes = (*wishes, Refusal(keys.what, keys.remedy))
-        keys = ()
-    fit = (*wishes, *fit_refusals(relation, situation.target))
-    way = replacement(situation.surroundings) if job.replace else None
+        job, relation, wishes, told = _windowed(job, relation, source, situation)
+    keys, problems = _keys(job, relation)
+    wishes = (*wishes, *problems)
+    fit = (*wishes, *columns.refusals, *fit_refusals(job, columns, situation))
+    way = replacement(around) if job.replace else None
     if way is not None:
         keeps = bool(job.keep_previous_hours)
-        fit = (*fit, *replace_refusals(way, situation.surroundings, keeps=keeps))
-    if job.disable_index and situation.surroundings is not None and way is None:
-        told = (*told, _index_note(job, situation.surroundings, truncation, situation.target))
+        fit = (*fit, *replace_refusals(way, around, keeps=keeps))
     rights = rights_of(job, truncation, way)
-    examined = examine(job, relation, source, situation, rights, ask=not fit, values=values)
-    chunking = _REFUSED if wishes else _chunking(job, keys, relation, source, situation)
+    # By columns that are left out rows may be chosen and chunks be made all the same.
+    read = columns.of(relation)
+    if job.disable_index and around is not None and way is None:
+        told = (*told, _index_note(job, read, situation, truncation))
+    examined = examine(job, read, source, situation, rights, ask=not fit, values=values)
+    by = replace(relation, row_bytes=read.row_bytes)
+    chunking = _REFUSED if wishes else _chunking(job, keys, by, source, situation)
     return TablePlan(
         job=job,
         table_hash=situation.table_hash,
         facts=situation.facts,
-        relation=relation,
+        relation=read,
         target=situation.target,
         strategy=chunking.strategy,
         reason=chunking.reason,
@@ -82,7 +82,8 @@ def plan_table(
         create=not situation.target.exists,
         mark=situation.mark,
         notes=(
-            *relation.notes,
+            *read.notes,
+            *columns.notes,
             *told,
             *chunking.notes,
             *_retention_notes(relation, situation.resume_hours),
@@ -90,18 +91,44 @@ def plan_table(
         ),
         refusals=(*fit, *examined.refusals, *rows_refusals(job, situation, truncation)),
         chunk_rows=chunking.size.rows,
-        row_bytes=width(relation),
-        surroundings=situation.surroundings,
+        row_bytes=width(read),
+        surroundings=around,
+        added=columns.added,
+        left_out=columns.left_out,
+        kept=columns.kept,
         replacement=way,
     )
 
 
 def _index_note(
-    job: TableJob, around: TargetSurroundings, truncation: Truncation, target: TargetState
+    job: TableJob, relation: Relation, situation: Situation, truncation: Truncation
 ) -> str:
     merges = job.mode is not Mode.APPEND
-    empty = truncation.action is Action.TRUNCATE or target.has_rows is False
-    return index_note(around.indexes, job.uniqueness_columns, merges=merges, began_empty=empty)
+    empty = truncation.action is Action.TRUNCATE or situation.target.has_rows is False
+    found = situation.surroundings.indexes if situation.surroundings else ()
+    keys = into(relation.columns, job.uniqueness_columns)
+    return index_note(found, keys, merges=merges, began_empty=empty)
+
+
+def _windowed(
+    job: TableJob, relation: Relation, source: Source, situation: Situation
+) -> tuple[TableJob, Relation, tuple[Refusal, ...], tuple[str, ...]]:
+    """Job and relation of an incremental load as far as it reads; what is in the way, and what is worth a line."""
+    increment = plan_increment(job, relation, source, situation)
+    if isinstance(increment, Refusal):
+        return job, relation, (increment,), ()
+    job = replace(job, source=replace(job.source, window=increment.window))
+    return job, replace(relation, rows=increment.rows), (), increment.notes
+
+
+def _keys(job: TableJob, relation: Relation) -> tuple[tuple[Key, ...], tuple[Refusal, ...]]:
+    """The chunking columns as keys. One of the wrong kind matters only where chunks are made of it."""
+    keys = keys_of(job.keys, relation)
+    if not isinstance(keys, KeyProblem):
+        return keys, ()
+    if job.extraction is Extraction.ONE_QUERY:
+        return (), ()
+    return (), (Refusal(keys.what, keys.remedy),)
 
 
 def _truncation(job: TableJob, situation: Situation) -> Truncation:
@@ -252,13 +279,13 @@ def _of_query(chunk: Chunk) -> int | None:
 def _resumed(
     job: TableJob, situation: Situation, stored: StoredLoad, truncation: Truncation
 ) -> TablePlan:
-    job = replace(job, source=replace(job.source, window=stored.window))
+    job = replace(spelled(job, stored.columns), source=replace(job.source, window=stored.window))
     left = stored.chunks - stored.completed_chunks
     return TablePlan(
         job=job,
         table_hash=situation.table_hash,
         facts=situation.facts,
-        relation=Relation(stored.columns, stored.key, stored.snapshot),
+        relation=Relation(stored.columns, stored.key, stored.snapshot, comment=stored.comment),
         target=situation.target,
         strategy="as planned",
         reason=f"{stored.completed_chunks:,} of {stored.chunks:,} chunks are done, {left:,} are left",

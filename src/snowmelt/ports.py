@@ -169,8 +169,13 @@ class Target(Protocol):
         unique: Sequence[str] = (),
         *,
         primary: bool = False,
+        comment: str = "",
     ) -> None:
         """Create the table if it is not there, with a unique key if rows are to be found by one."""
+        ...
+
+    def add_columns(self, table: TargetTable, columns: Sequence[Column]) -> None:
+        """Add the columns that are not there. Raises Refused where the table stays locked."""
         ...
 
     def load(self, claim: Claim, table: LoadTable) -> AbstractContextManager[Load]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.alterations import drop_not_null, quote, retype, table_of
+from snowmelt.columns import Columns
+from snowmelt.model import Column, Extraction, Mode, StoredLoad, TableJob, TargetColumn
 from snowmelt.plan import Refusal
 from snowmelt.ports import QuerySource, Source
 from snowmelt.situation import Situation
@@ -24,52 +26,52 @@ def extraction_refusals(job: TableJob, source: Source) -> tuple[Refusal, ...]:
     )
 
 
-def fit_refusals(relation: Relation, target: TargetState) -> tuple[Refusal, ...]:
-    """Columns that the target lacks, has in a type that can't take them, or wants and would not get."""
+def fit_refusals(job: TableJob, columns: Columns, situation: Situation) -> tuple[Refusal, ...]:
+    """Columns that the target has in a type that can't take them, or wants and would not get."""
+    target = situation.target
     if not target.exists:
         return tuple(
             Refusal(
                 f'column "{column.name}": {column.source_type or column.type} has no PostgreSQL type here',
                 "cast the column to text in a view and migrate the view",
             )
-            for column in relation.columns
+            for column in columns.read
             if created_type(column.type, column.source_type) is None
         )
+    table = table_of(situation.surroundings, job.target.schema, job.target.name)
     found = {column.name: column for column in target.columns}
     refusals = []
-    for column in relation.columns:
-        there = found.get(column.name)
-        if there is None:
-            other = next((n for n in found if n.casefold() == column.name.casefold()), None)
-            near = f' (it has "{other}": names keep their case)' if other else ""
-            refusals.append(
-                Refusal(
-                    f'the target has no column "{column.name}"{near}',
-                    "add the column to the target, or migrate a view without it",
-                )
-            )
+    for column in columns.read:
+        there = found.get(column.into)
+        wire = target_type(there.type) if there else None
+        if there is None or (not there.generated and wire and loadable(column.type, wire)):
             continue
-        wire = target_type(there.type)
-        if there.generated or wire is None or not loadable(column.type, wire):
-            kind = "a generated column" if there.generated else there.type
-            refusals.append(
-                Refusal(
-                    f'column "{column.name}": {column.source_type or column.type} '
-                    f"can't be loaded exactly into {kind}",
-                    f"make the target column {created_type(column.type, column.source_type) or 'text'}",
-                )
-            )
-    given = {column.name for column in relation.columns}
-    for there in target.columns:
-        if not (there.name in given or there.nullable or there.has_default or there.generated):
+        refusals.append(_misfit(column, there, table))
+    for there in columns.kept:
+        if not (there.nullable or there.has_default):
             refusals.append(
                 Refusal(
                     f'the target column "{there.name}" is NOT NULL without a default, '
                     "and the source does not have it",
-                    "give it a default, or drop NOT NULL",
+                    f"give it a default, or drop NOT NULL: {drop_not_null(table, there.name)}",
                 )
             )
     return tuple(refusals)
+
+
+def _misfit(column: Column, there: TargetColumn, table: str) -> Refusal:
+    type = created_type(column.type, column.source_type) or "text"
+    if there.generated:
+        return Refusal(
+            f'column "{column.name}": what the source has can\'t be loaded into a generated column',
+            f"drop its expression, or its identity: ALTER TABLE {table} ALTER COLUMN {quote(there.name)} "
+            "DROP EXPRESSION;",
+        )
+    return Refusal(
+        f'column "{column.name}": {column.source_type or column.type} '
+        f"can't be loaded exactly into {there.type}",
+        f"make the target column {type}: {retype(table, there.name, there.type, type)}",
+    )
 
 
 def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snowmelt.model import Mark, StoredLoad, TargetState, Writer
+from snowmelt.model import LastLoad, Mark, StoredLoad, TargetState, Writer
 from snowmelt.preflight.surroundings import TargetSurroundings
 
 
@@ -38,3 +38,5 @@ class Situation:
     """Whether the table's load in this run is forgotten and planned anew."""
     restarted_rows: int = 0
     """Rows that it has committed, if it was not completed."""
+    last: LastLoad | None = None
+    """The last load of the target from the source that was completed."""

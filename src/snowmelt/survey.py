@@ -214,6 +214,9 @@ class Survey:
             surroundings=surroundings,
             deadline_seconds=choice.deadline_seconds,
             mark=self._mark(job, facts, database),
+            last=database.loads.last(str(facts["connection"]), job.source, job.target)
+            if database.has_ledger
+            else None,
             allowed=_allowed(job, choice),
             restarts=restarts,
             restarted_rows=mine.completed_rows if restarts and mine and not mine.completed else 0,

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snowmelt.chunking.chunks import Chunk
-from snowmelt.model import Mark, Mode, Relation, StoredLoad, TableJob, TargetState
+from snowmelt.model import (
+    Column,
+    Mark,
+    Mode,
+    Relation,
+    StoredLoad,
+    TableJob,
+    TargetColumn,
+    TargetState,
+    into,
+)
 from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal
 from snowmelt.replacement import Replacement
@@ -45,6 +55,12 @@ class TablePlan:
     """What stands around the target; None where nobody looked."""
     replacement: Replacement | None = None
     """How what is loaded takes the target's place; None where rows go straight into it."""
+    added: tuple[Column, ...] = ()
+    """Columns of the relation that the target gets before anything moves."""
+    left_out: tuple[Column, ...] = ()
+    """Columns of the source that are not read, and not in the relation."""
+    kept: tuple[TargetColumn, ...] = ()
+    """Columns that only the target has."""
 
     @property
     def began_empty(self) -> bool:
@@ -53,20 +69,23 @@ class TablePlan:
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """Of a table that is created, to be added at its finish."""
+        """Of a table that is created, to be added at its finish, by the target's names."""
         at_the_end = self.create and not self.unique_is_primary
-        return self.relation.primary_key if at_the_end else ()
+        return into(self.relation.columns, self.relation.primary_key) if at_the_end else ()
 
     @property
     def unique_is_primary(self) -> bool:
         """Whether the key that the table has from the start is its primary key."""
-        return bool(self.unique) and set(self.unique) == set(self.relation.primary_key)
+        primary = into(self.relation.columns, self.relation.primary_key)
+        return bool(self.unique) and set(self.unique) == set(primary)
 
     @property
     def unique(self) -> tuple[str, ...]:
-        """A key that a table which is created has from the start: by it rows that are there are found."""
+        """A key that a table which is created has from the start, by the target's names: by it rows that are there
+        are found."""
         merges = self.job.mode is not Mode.APPEND
-        return self.job.uniqueness_columns if self.create and merges else ()
+        unique = into(self.relation.columns, self.job.uniqueness_columns)
+        return unique if self.create and merges else ()
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from contextlib import closing
 from snowmelt.adoption import adoptable, adopted
 from snowmelt.chunking.chunks import Key
 from snowmelt.cleaning import Cleaned, cleaned
+from snowmelt.columns import found
 from snowmelt.config import Config
 from snowmelt.config.checks import unknown_name
 from snowmelt.database import Database
@@ -52,7 +53,7 @@ class Upkeep:
             situation = self._survey.situation(job, None, ())
             outcome: Mark | Refusal | Key = adoptable(job, relation, situation)
             if isinstance(outcome, Key):
-                column = job.target_watermark or outcome.column
+                column = self._watermark(job, outcome)
                 outcome = adopted(job, outcome, database.target.latest(job.target, column))
             if isinstance(outcome, Mark):
                 place = str(situation.facts["connection"])
@@ -62,6 +63,14 @@ class Upkeep:
                     )
             done.append((job, outcome))
         return tuple(done)
+
+    def _watermark(self, job: TableJob, key: Key) -> str:
+        """The target's name of the column that says how new a row is."""
+        names = [
+            c.name for c in self._databases[job.target.database].target.inspect(job.target).columns
+        ]
+        wanted = job.target_watermark or key.column
+        return found(wanted, names) or wanted
 
     def cleanup(self, days: int | None = None, *, dry_run: bool = False) -> tuple[Cleaned, ...]:
         """Remove what ended loads have left: staging tables, clones at the sources, workers long gone, and

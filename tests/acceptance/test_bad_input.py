@@ -167,11 +167,17 @@ CONFIGS = {
 }
 TARGETS = {
     "missing column": Wrong(
-        ('no column "note"', "add the column"), target="CREATE TABLE {} (id bigint, at timestamp)"
+        ('no column "note"', 'ADD COLUMN "note" text;'),
+        target="CREATE TABLE {} (id bigint, at timestamp)",
+        top={"new_columns": "refuse"},
     ),
-    "column of other case": Wrong(
-        ('no column "note"', '"NOTE"', "names keep their case"),
-        target='CREATE TABLE {} (id bigint, at timestamp, "NOTE" text)',
+    "no column at all": Wrong(
+        ("none of the source's columns", '"id"', "new_columns: add"),
+        target="CREATE TABLE {} (other bigint)",
+    ),
+    "columns of other case": Wrong(
+        ('column "note"', '"NOTE", "Note"', 'RENAME COLUMN "NOTE" TO "note";'),
+        target='CREATE TABLE {} (id bigint, at timestamp, "NOTE" text, "Note" text)',
     ),
     "column that must be filled": Wrong(
         ('"more"', "NOT NULL without a default", "drop NOT NULL"),
@@ -225,8 +231,8 @@ MODES = {
         table=table(uniqueness_columns=["id"], insert_only_mode=True),
     ),
     "a key that the source lacks": Wrong(
-        ("uniqueness_columns", '"ID"', '"id" was perhaps meant'),
-        table=table(uniqueness_columns=["ID"]),
+        ("uniqueness_columns", '"nr"', "correct uniqueness_columns"),
+        table=table(uniqueness_columns=["nr"]),
     ),
     "a watermark that the source lacks": Wrong(
         ("source_watermark", '"changed"'), table=table(source_watermark="changed")

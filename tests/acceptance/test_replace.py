@@ -193,8 +193,7 @@ def test_views_read_the_table_that_came(nights: Nights) -> None:
     nights.migrate(keep_previous_hours=1)
     database.execute('ALTER TABLE "T" ADD PRIMARY KEY (id)')
     n = database.name
-    database.execute(
-        f"""
+    made: Any = f"""
         CREATE ROLE viewer_{n};
         CREATE VIEW "A view" WITH (security_barrier, check_option = local) AS
             SELECT t.*, row_to_json(t) AS whole FROM "T" t WHERE id < 1000;
@@ -207,8 +206,8 @@ def test_views_read_the_table_that_came(nights: Nights) -> None:
         CREATE MATERIALIZED VIEW of_a_view AS SELECT count(*) FROM "A view";
         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
         CREATE TRIGGER d INSTEAD OF INSERT ON "A view" FOR EACH ROW EXECUTE FUNCTION f();
-    """.encode()
-    )  # type: ignore[arg-type]
+    """
+    database.execute(made)
     told: Any = """
         SELECT v.oid, v.relname, v.reloptions, v.relacl::text, obj_description(v.oid), pg_get_viewdef(v.oid),
                (SELECT array_agg(ARRAY[attname, format_type(atttypid, atttypmod),

@@ -111,7 +111,7 @@ def test_of_two_tables_both_are_truncated_or_neither(
         other.execute('SELECT count(*) FROM "B"')
         with snowmelt.open(config) as mover, pytest.raises(Refused) as caught:
             mover.run(mover.plan())
-        assert str(caught.value).startswith("table public.B: the lock on the table")
+        assert str(caught.value).startswith("table public.B: the lock to truncate")
         assert f"pid {other.info.backend_pid}" in str(caught.value)
     assert max(waits) < 2.5
     left = 'SELECT (SELECT count(*) FROM "A"), (SELECT count(*) FROM "B")'

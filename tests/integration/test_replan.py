@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
@@ -15,7 +17,9 @@ from snowmelt.chunking.chunks import Chunk, Key, KeyKind, ResultBatches, query_o
 from snowmelt.chunking.histogram import Bucket, KeyHistogram, Loaded
 from snowmelt.chunking.strategies import ResultSetStrategy, chunks_beside
 from snowmelt.errors import ClaimLost, ConnectionLost, SnowmeltError, TableError
+from snowmelt.extraction import replan
 from snowmelt.model import (
+    ChunkKey,
     Claim,
     Column,
     Identity,
@@ -34,8 +38,9 @@ from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.truncation import TargetFacts, decide
-from tests.support import Database
+from tests.support import Database, duckdb_file
 
 DAY = datetime(2024, 1, 1)
 DAYS, PER_DAY = 5, 4
@@ -338,3 +343,17 @@ def test_a_chunk_that_commits_meanwhile_is_seen(desk: Desk) -> None:
     desk.replan()
 
     assert desk.sums()[0] == len(desk.numbers()) == 8
+
+
+def test_days_of_the_target_are_counted_by_its_own_name(tmp_path: Path) -> None:
+    file = duckdb_file(
+        tmp_path / "s.duckdb", "CREATE TABLE t AS SELECT 1 AS n, DATE '2024-05-01' AS \"AT\""
+    )
+    with closing(DuckDBSource("duckdb", file)) as source:
+        relation = source.describe(SourceTable("", "", "t"))
+        columns = tuple(replace(column, target=column.name.lower()) for column in relation.columns)
+        key = ChunkKey("AT", None)
+        job = TableJob("s", SourceTable("", "", "t"), TargetTable("d", "public", "t"), (key,))
+        again = replan(LoadTable(1, job, columns, relation.snapshot, planned_rows=1), source)
+    assert again.key is not None
+    assert again.key.column == "at"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg import errors as pg
 from psycopg import sql
 
 from snowmelt.errors import TableError
-from snowmelt.model import TargetTable
+from snowmelt.model import Column, TargetTable
 from snowmelt.postgres import ddl
 from snowmelt.preflight.surroundings import problems
 from tests.integration.around import Place, notes, place, server
@@ -83,6 +84,24 @@ def test_a_table_is_created_once_the_rights_are_there(place: Place) -> None:
         assert problems(place.look("t", place.role, schema)).refusals == ()
         ddl.create(place.session(place.role), table, ())
         assert place.look("t", place.role, schema).exists
+
+
+def test_only_an_owner_adds_columns(place: Place) -> None:
+    """By a role of its own too, and to a table of a schema that it may not create in."""
+    place.run("CREATE TABLE t (id int)", f"GRANT ALL ON t TO {place.role}")
+    table, more = TargetTable(place.database.name, "public", "t"), (Column("more", pa.int32()),)
+    assert not place.look("t", place.role).owned
+    with pytest.raises(TableError, match="must be owner"):
+        ddl.add_columns(place.session(place.role), table, more)
+    place.run(
+        f"CREATE ROLE owns_{place.role}",
+        f"GRANT owns_{place.role} TO {place.role}",
+        f"ALTER TABLE t OWNER TO owns_{place.role}",
+    )
+    assert place.look("t", place.role).owned
+    for _ in range(2):
+        ddl.add_columns(place.session(place.role), table, more)
+    assert [column.name for column in ddl.inspect(place.session(), table).columns] == ["id", "more"]
 
 
 def test_who_may_not_analyze_is_told(place: Place) -> None:

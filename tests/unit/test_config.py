@@ -180,11 +180,13 @@ def test_defaults(tmp_path: Path) -> None:
         ("batch_size", "batch_size", (70, 80, 90)),
         ("max_retry_attempts", "max_retry_attempts", (7, 0, 9)),
         ("overlap_seconds", "overlap_seconds", (0, 60, 9)),
+        ("new_columns", "new_columns", ("add", "refuse", "leave_out")),
+        ("column_names", "column_names", ("lower", "exact", "lower")),
     ],
 )
 @pytest.mark.parametrize("levels", [(1, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
 def test_table_over_source_over_top(
-    tmp_path: Path, key: str, attribute: str, values: tuple[int, ...], levels: tuple[int, ...]
+    tmp_path: Path, key: str, attribute: str, values: tuple[object, ...], levels: tuple[int, ...]
 ) -> None:
     top, source, table = (
         value if level else None for value, level in zip(values, levels, strict=True)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snowmelt.column_wishes import ColumnNames, NewColumns
 from snowmelt.config import Config, load_config
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.model import (
@@ -198,6 +199,8 @@ def test_table_hash_is_versioned_and_of_what_differs_from_the_defaults() -> None
         {"truncate_onstart": True},
         {"mode": Mode.INSERT_ONLY},
         {"nul_characters": NulCharacters.STRIP},
+        {"column_names": ColumnNames.LOWER},
+        {"new_columns": NewColumns.LEAVE_OUT},
     ],
 )
 def test_table_hash_knows(change: dict[str, Any]) -> None:

@@ -113,6 +113,8 @@ class Config(ConfigFile):
             disable_index=table.disable_index,
             nul_characters=_first(table.nul_characters, source.nul_characters, NulCharacters.FAIL),
             extraction=_first(table.extraction, source.extraction, self.extraction),
+            column_names=_first(table.column_names, source.column_names, self.column_names),
+            new_columns=_first(table.new_columns, source.new_columns, self.new_columns),
         )
 
     def _source_table(self, source: Source, table: Table) -> SourceTable:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from snowmelt.column_wishes import ColumnNames, NewColumns
 from snowmelt.config.dsn import read_dsn
 from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.settings import (
@@ -70,6 +71,14 @@ _EXTRACTION = (
 _NUL_CHARACTERS = (
     "What becomes of the character NUL in texts and JSON, which PostgreSQL does not hold: fail refuses the value, "
     "strip leaves the character out, replace puts U+FFFD in its place."
+)
+_COLUMN_NAMES = (
+    "How a table that is created, and columns that are added, are named: as in the source (exact), or in "
+    "lower case."
+)
+_NEW_COLUMNS = (
+    "What becomes of columns that the target lacks: auto adds those that the source gained since the last "
+    "load and leaves out others; add, leave_out and refuse mean all of them."
 )
 
 SORT_COLUMNS = "chunking_columns decide the order, nothing is sorted"
@@ -219,6 +228,8 @@ class Table(FileModel):
     )
     snapshot: Snapshot | None = Field(default=None, description=_SNAPSHOT)
     extraction: Extraction | None = Field(default=None, description=_EXTRACTION)
+    column_names: ColumnNames | None = Field(default=None, description=_COLUMN_NAMES)
+    new_columns: NewColumns | None = Field(default=None, description=_NEW_COLUMNS)
     chunking_columns: tuple[Text, ...] = Field(
         default=(),
         description="Columns whose ranges make the chunks; the second splits a value of the first "
@@ -289,6 +300,8 @@ class Source(FileModel):
     )
     snapshot: Snapshot | None = Field(default=None, description=_SNAPSHOT)
     extraction: Extraction | None = Field(default=None, description=_EXTRACTION)
+    column_names: ColumnNames | None = Field(default=None, description=_COLUMN_NAMES)
+    new_columns: NewColumns | None = Field(default=None, description=_NEW_COLUMNS)
     target_pg_database: Text | None = Field(
         default=None, description="Target database; that of the postgres block if left out."
     )
@@ -334,6 +347,8 @@ class ConfigFile(FileModel):
     )
     snapshot: Snapshot = Field(default=_JOB["snapshot"], description=_SNAPSHOT)
     extraction: Extraction = Field(default=_JOB["extraction"], description=_EXTRACTION)
+    column_names: ColumnNames = Field(default=_JOB["column_names"], description=_COLUMN_NAMES)
+    new_columns: NewColumns = Field(default=_JOB["new_columns"], description=_NEW_COLUMNS)
     lambda_memory: Memory | None = Field(
         default=None, description="Memory of the Lambda function: MB, or a text such as 10GB."
     )

@@ -24,7 +24,7 @@ from snowmelt.estimates.memory import (
 )
 from snowmelt.estimates.ranges import Range
 from snowmelt.estimates.snapshots import snapshot_facts
-from snowmelt.model import Column
+from snowmelt.model import Column, into
 from snowmelt.replacement import Way
 from snowmelt.table_plan import TablePlan
 
@@ -240,7 +240,7 @@ def _disk(table: TablePlan, rows: int, width: int) -> Disk:
     if around is not None and around.indexes:
         keys = [index.columns for index in around.indexes]
     if table.create and table.relation.primary_key and not keys:
-        keys = [table.relation.primary_key]  # made at the end
+        keys = [into(columns, table.relation.primary_key)]  # made at the end
     twice = table.replacement is not None and table.replacement.way is Way.REFILL
     disk = table_disk(
         rows,
@@ -254,9 +254,9 @@ def _disk(table: TablePlan, rows: int, width: int) -> Disk:
 
 
 def _width(columns: Iterable[Column], names: Iterable[str]) -> int:
-    """Of the values of some columns."""
+    """Of the values of some columns, by the target's names."""
     wanted = frozenset(names)
-    found = [column for column in columns if column.name in wanted]
+    found = [column for column in columns if column.into in wanted]
     return row_bytes(found) - 2 - 4 * len(found)
 
 
@@ -274,7 +274,7 @@ def _memory(
         largest = part.sizes.largest
         load = Load(
             part.row_bytes,
-            _width(table.relation.columns, table.key),
+            _width(table.relation.columns, into(table.relation.columns, table.key)),
             None if largest is None else largest * part.row_bytes,
         )
         heaviest = max(heaviest, worker_bytes(kind.flow, load))

@@ -139,7 +139,12 @@ class Builds:
             connection.execute(query("built_post_data"), done)
             return
         statements = one.attach(self._into, name)
-        patiently(connection, (self._into,), lambda: _all(connection, statements))
+        patiently(
+            connection,
+            (self._into,),
+            lambda: _all(connection, statements),
+            purpose="attach what was built",
+        )
         connection.execute(query("attached_post_data"), done)
 
     def _is_there(self, connection: psycopg.Connection, one: PostData, name: str) -> bool:

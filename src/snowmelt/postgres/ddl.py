@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,9 +14,12 @@ from psycopg import sql
 
 from snowmelt.chunking.bounds import Bound, Timestamp
 from snowmelt.errors import RetriableError, TableError
-from snowmelt.model import Column, TableJob, TargetColumn, TargetState, TargetTable
+from snowmelt.model import Column, TargetColumn, TargetState, TargetTable
 from snowmelt.postgres.connect import Session
+from snowmelt.postgres.locks import patiently, refusing_blocked
 from snowmelt.types import created_type
+
+_log = logging.getLogger(__name__)
 
 _COLUMNS: LiteralString = """
     SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
@@ -175,13 +179,9 @@ _ORDERED = frozenset(
 )
 
 
-def nulls_meet(connection: psycopg.Connection, job: TableJob) -> bool:
+def nulls_meet(connection: psycopg.Connection, table: TargetTable, keys: Sequence[str]) -> bool:
     """Whether a unique index on exactly the key columns finds rows without a value as well."""
-    names = {
-        "schema": job.target.schema,
-        "table": job.target.name,
-        "columns": sorted(job.uniqueness_columns),
-    }
+    names = {"schema": table.schema, "table": table.name, "columns": sorted(keys)}
     row = connection.execute(_NULLS_MEET, names).fetchone()
     return bool(row and row[0])
 
@@ -193,15 +193,17 @@ def create(
     unique: Sequence[str] = (),
     *,
     primary: bool = False,
+    comment: str = "",
 ) -> None:
-    """Create the table from the source's columns, names exact. A primary key is left for the finish; `unique`
-    is a key that rows are found by while they are loaded; `primary` says that it is the primary one.
+    """Create the table from the source's columns, with its comments. A primary key is left for the finish;
+    `unique` is a key that rows are found by while they are loaded, by the target's names; `primary` says that it
+    is the primary one.
 
     Idempotent: a table that another process of the run created meanwhile is left as it is. Raises TableError
     for a source type that has no PostgreSQL type.
     """
     with session.transaction(durable=True) as connection:
-        create_within(connection, table, columns, unique, primary=primary)
+        create_within(connection, table, columns, unique, primary=primary, comment=comment)
 
 
 def create_within(
@@ -211,17 +213,15 @@ def create_within(
     unique: Sequence[str] = (),
     *,
     primary: bool = False,
+    comment: str = "",
 ) -> None:
     """The same, within a transaction that is already open."""
-    parts = []
-    for column in columns:
-        type = created_type(column.type, column.source_type)
-        if type is None:
-            raise no_type(table, column)
-        nullable = sql.SQL("") if column.nullable else sql.SQL(" NOT NULL")
-        parts.append(
-            sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(type), nullable)
+    parts = [
+        sql.SQL("{}{}").format(
+            _definition(table, column), sql.SQL("" if column.nullable else " NOT NULL")
         )
+        for column in columns
+    ]
     if unique:
         kind: LiteralString = "PRIMARY KEY ({})" if primary else "UNIQUE ({})"
         parts.append(sql.SQL(kind).format(sql.SQL(", ").join(map(sql.Identifier, unique))))
@@ -235,11 +235,77 @@ def create_within(
     ).fetchone()
     if not (found and found[0]):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(table.schema)))
+    if connection.execute(_KIND, {"schema": table.schema, "table": table.name}).fetchone():
+        return
     connection.execute(
         sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
             identifier(table), sql.SQL(", ").join(parts)
         )
     )
+    _comment(connection, table, columns, comment)
+
+
+def add_columns(session: Session, table: TargetTable, wanted: Sequence[Column]) -> None:
+    """Add the columns that are not there, nullable and with the source's comments: all or none, durably.
+
+    Nothing is rewritten; the lock is taken in short tries. Idempotent. Raises Refused with who holds the table,
+    TableError for a source type that has no PostgreSQL type.
+    """
+    with session.transaction(durable=True) as connection, refusing_blocked():
+        add_columns_within(connection, table, wanted)
+
+
+def add_columns_within(
+    connection: psycopg.Connection, table: TargetTable, wanted: Sequence[Column]
+) -> None:
+    """The same, within a transaction that is already open. Raises Blocked with who holds the table."""
+    each: LiteralString = "ADD COLUMN IF NOT EXISTS {}"
+    alter: LiteralString = "ALTER TABLE {} {}"
+    there = {column.name for column in columns(connection, table)}
+    new = [column for column in wanted if column.into not in there]
+    if not new:
+        return
+    parts = [sql.SQL(each).format(_definition(table, column)) for column in new]
+    statement = sql.SQL(alter).format(identifier(table), sql.SQL(", ").join(parts))
+    patiently(
+        connection,
+        (table,),
+        lambda: connection.execute(statement),
+        purpose="add columns to the target",
+    )
+    _comment(connection, table, new)
+
+
+def _definition(table: TargetTable, column: Column) -> sql.Composed:
+    type = created_type(column.type, column.source_type)
+    if type is None:
+        raise no_type(table, column)
+    return sql.SQL("{} {}").format(sql.Identifier(column.into), sql.SQL(type))
+
+
+def _comment(
+    connection: psycopg.Connection,
+    table: TargetTable,
+    columns: Sequence[Column],
+    comment: str = "",
+) -> None:
+    """Say of table and columns what the source says. A comment that the database's encoding does not hold is left
+    out: no row depends on it."""
+    of_table: LiteralString = "COMMENT ON TABLE {} IS {}"
+    of_column: LiteralString = "COMMENT ON COLUMN {}.{} IS {}"
+    name = identifier(table)
+    statements = [sql.SQL(of_table).format(name, sql.Literal(comment))] if comment else []
+    statements += [
+        sql.SQL(of_column).format(name, sql.Identifier(column.into), sql.Literal(column.comment))
+        for column in columns
+        if column.comment
+    ]
+    for statement in statements:
+        try:
+            with connection.transaction():
+                connection.execute(statement)
+        except psycopg.DataError as error:
+            _log.warning("%s: a comment was left out: %s", table, str(error).strip())
 
 
 def no_type(table: TargetTable, column: Column) -> TableError:

@@ -107,7 +107,9 @@ def exchange(
             connection.execute(sql.SQL(drop).format(identifier(aside)))
         return kept
 
-    return patiently(connection, (outgoing,), once, patience=PATIENCE_SECONDS)
+    return patiently(
+        connection, (outgoing,), once, purpose="exchange the table", patience=PATIENCE_SECONDS
+    )
 
 
 def _exchange(

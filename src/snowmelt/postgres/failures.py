@@ -52,6 +52,9 @@ _OUTGROWN = {
     pg.OutOfMemory: "give the PostgreSQL server more memory",
     pg.ConfigurationLimitExceeded: "raise temp_file_limit for the role of the postgres block",
 }
+_NO_PLACE = (
+    "create a partition for the row, or a DEFAULT partition, or filter it out with source_filter"
+)
 _REMEDIES = {
     pg.InsufficientPrivilege: "grant the role of the postgres block what the message names",
     pg.UndefinedTable: "the table was dropped or renamed after planning; put it back or start anew",
@@ -90,6 +93,9 @@ def translate(error: psycopg.Error) -> SnowmeltError:
     if isinstance(error, psycopg.DataError):
         remedy = "correct the value in the source, filter the row out, or widen the target column"
         return ValueDoesNotFit(text, column=column, remedy=remedy, sqlstate=state)
+    if isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None:
+        # Of a constraint the name is told: what has none is the place of a row among partitions.
+        return TableError(text, column=column, remedy=_NO_PLACE, sqlstate=state)
     remedy_known = next((r for kind, r in _REMEDIES.items() if isinstance(error, kind)), None)
     return TableError(text, column=column, remedy=remedy_known, sqlstate=state)
 

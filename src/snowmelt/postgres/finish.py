@@ -315,7 +315,7 @@ def _refill(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
         connection.execute(sql.SQL(truncate).format(target))
         connection.execute(fill)
 
-    patiently(connection, (load.target,), once)
+    patiently(connection, (load.target,), once, purpose="refill the target")
     connection.execute(sql.SQL("ANALYZE {}").format(target))
     drop_table(connection, shadow.table)
 

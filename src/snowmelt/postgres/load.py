@@ -36,6 +36,7 @@ from snowmelt.model import (
     TargetColumn,
     TargetState,
     TargetTable,
+    into,
 )
 from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
@@ -45,7 +46,7 @@ from snowmelt.postgres.failures import translate, translate_move
 from snowmelt.postgres.merge import Merge
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.staging import Staging
-from snowmelt.types import target_type
+from snowmelt.types import loadable, target_type
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +74,14 @@ class PostgresTarget:
         unique: Sequence[str] = (),
         *,
         primary: bool = False,
+        comment: str = "",
     ) -> None:
         """Create the table if it is not there, with a unique key if rows are to be found by one."""
-        ddl.create(self._session, table, columns, unique, primary=primary)
+        ddl.create(self._session, table, columns, unique, primary=primary, comment=comment)
+
+    def add_columns(self, table: TargetTable, columns: Sequence[Column]) -> None:
+        """Add the columns that are not there."""
+        ddl.add_columns(self._session, table, columns)
 
     def count(self, table: TargetTable) -> int:
         """All rows of the table; reads it whole."""
@@ -101,11 +107,11 @@ def _encoded(table: LoadTable, columns: Iterable[TargetColumn]) -> list[EncodedC
     found = {column.name: column for column in columns}
     encoded = []
     for column in table.columns:
-        target = found.get(column.name)
-        wire = target_type(target.type) if target else None
-        if wire is None:
+        target = found.get(column.into)
+        wire = target_type(target.type) if target and not target.generated else None
+        if wire is None or not loadable(column.type, wire):
             raise TableError(
-                f'the target has no loadable column "{column.name}" any more',
+                f'the target has no loadable column "{column.into}" any more',
                 table=str(table.job.target),
                 remedy="put the column back as it was planned, or start the table anew",
             )
@@ -168,7 +174,7 @@ class PostgresLoad:
                 row = connection.execute(query("is_staged"), self._fence).fetchone()
             if not (row and row[0]):
                 return None
-        columns = [column.name for column in self._table.columns]
+        columns = [column.into for column in self._table.columns]
         claim = self._claim
         return self._staging.emptied(claim.table_id, claim.worker_id, job.target, columns)
 
@@ -233,7 +239,8 @@ class PostgresLoad:
         """An encoder for the target's columns as they are and, by the lock that COPY would take anyway, stay:
         bytes encoded for a type that has changed meanwhile could be read as another value."""
         target = self._table.into
-        lock: LiteralString = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
+        # ONLY: the partitions have the columns of their table, and may be more than locks are to be had.
+        lock: LiteralString = "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE"
         self._connection.execute(sql.SQL(lock).format(self._target))
         columns = ddl.columns(self._connection, target)
         if self._stage is not None:
@@ -251,7 +258,7 @@ class PostgresLoad:
             raise RetriableError("a column of the target has changed while it is loaded")
 
     def _statement(self) -> sql.Composed:
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._table.columns)
+        names = sql.SQL(", ").join(sql.Identifier(column.into) for column in self._table.columns)
         statement: LiteralString = "COPY {} ({}) FROM STDIN (FORMAT binary)"
         into = ddl.identifier(self._stage or self._table.into)
         return sql.SQL(statement).format(into, names)
@@ -303,15 +310,18 @@ class PostgresLoad:
     def _merge(self, staged: TargetTable) -> int:
         """Merge the staged rows into the target; returns how many were inserted or updated."""
         job, stage = self._table.job, ddl.identifier(staged)
+        columns = self._table.columns
+        keys = into(columns, job.uniqueness_columns)
+        (newer,) = into(columns, [job.source_watermark]) if job.source_watermark else (None,)
         merge = Merge(
             self._target,
-            [column.name for column in self._table.columns],
-            job.uniqueness_columns,
-            job.source_watermark,
+            [column.into for column in columns],
+            keys,
+            newer,
             updates=job.mode is Mode.UPSERT,
         )
         keyless = merge.null_keys(stage)
-        if keyless is not None and not ddl.nulls_meet(self._connection, job):
+        if keyless is not None and not ddl.nulls_meet(self._connection, job.target, keys):
             row = self._connection.execute(keyless).fetchone()
             if row and row[0]:
                 raise TableError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-import pyarrow as pa
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -14,7 +12,7 @@ from snowmelt.chunking.chunks import range_to_json
 from snowmelt.chunking.window import Window, window_from_json, window_to_json
 from snowmelt.model import (
     DEFAULT_CHUNK_ROWS,
-    Column,
+    LastLoad,
     Mark,
     Mode,
     SourceTable,
@@ -27,11 +25,16 @@ from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.finish import build_step, finish_load
-from snowmelt.postgres.marks import adopt_mark, mark_of
+from snowmelt.postgres.marks import adopt_mark, mark_of, place_of_load
 from snowmelt.postgres.preparing import Wishes, abandon_load, drop_shadows, prepare_load
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.replan import replan_chunks
 from snowmelt.postgres.shadow import shadow_name, shadow_of
+from snowmelt.postgres.stored_columns import (
+    columns_from_json,
+    columns_to_json,
+    comment_from_json,
+)
 from snowmelt.postgres.truncate import truncate
 
 
@@ -58,7 +61,7 @@ class PostgresLoads:
                     "target_table": job.target.name,
                     "table_hash": plan.table_hash,
                     "snapshot": Jsonb(dict(plan.relation.snapshot)),
-                    "columns": Jsonb(_columns_to_json(plan.relation.columns)),
+                    "columns": Jsonb(columns_to_json(plan.relation.columns, plan.relation.comment)),
                     "plan": Jsonb(
                         {
                             "strategy": plan.strategy,
@@ -70,6 +73,9 @@ class PostgresLoads:
                             "row_key": list(plan.key),
                             "primary_key": list(plan.primary_key),
                             "unique_is_primary": plan.unique_is_primary,
+                            "added": [column.name for column in plan.added],
+                            "left_out": [column.name for column in plan.left_out],
+                            "kept": [column.name for column in plan.kept],
                             "mode": job.mode.value,
                             "began_empty": plan.began_empty,
                             "connection": plan.facts.get("connection", ""),
@@ -112,7 +118,7 @@ class PostgresLoads:
                 source_name=row["source_name"],
                 target=TargetTable(database, row["target_schema"], row["target_table"]),
                 table_hash=row["table_hash"],
-                columns=_columns_from_json(row["columns"]),
+                columns=columns_from_json(row["columns"]),
                 key=tuple(row["plan"].get("row_key", ())),
                 snapshot=row["snapshot"],
                 facts=row["plan"].get("facts", {}),
@@ -128,6 +134,8 @@ class PostgresLoads:
                 window=_window_of(row["plan"]),
                 began_empty=row["plan"].get("began_empty", True),
                 unique_is_primary=row["plan"].get("unique_is_primary", False),
+                added=tuple(row["plan"].get("added", ())),
+                comment=comment_from_json(row["columns"]),
                 shadow=shadow.table if shadow else None,
             )
             for row in rows
@@ -142,6 +150,19 @@ class PostgresLoads:
                 query("writers"), {"schema": target.schema, "table": target.name}
             ).fetchall()
         return tuple(Writer(**{**row, "workers": tuple(row["workers"])}) for row in rows)
+
+    def last(self, connection: str, source: SourceTable, target: TargetTable) -> LastLoad | None:
+        """What the last completed load of the target from the source knew of their columns."""
+        with self._session.transaction() as opened:
+            cursor = opened.cursor(row_factory=dict_row)
+            names = place_of_load(connection, source, target)
+            row = cursor.execute(query("last_columns"), names).fetchone()
+        columns = columns_from_json(row["columns"]) if row else ()
+        if row is None or not columns:
+            return None  # none, or one of the running system, which stored no columns
+        kept = row["plan"].get("kept")
+        left_out = tuple(row["plan"].get("left_out", ()))
+        return LastLoad(columns, left_out, None if kept is None else tuple(kept))
 
     def mark(self, connection: str, source: SourceTable, target: TargetTable) -> Mark | None:
         """How far the source table is in the target table; `connection` is where the source reads from."""
@@ -180,9 +201,9 @@ class PostgresLoads:
         worker was first."""
         return replan_chunks(self._session, table_id, query_id, replan)
 
-    def prepare(self, table_id: int, columns: Sequence[Column], wishes: Wishes) -> None:
+    def prepare(self, table_id: int, wishes: Wishes) -> None:
         """Make the target ready for rows: the table in its stead, indexes that are dropped meanwhile."""
-        prepare_load(self._session, table_id, columns, wishes)
+        prepare_load(self._session, table_id, wishes)
 
     def build(self, table_id: int) -> bool:
         """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
@@ -210,26 +231,3 @@ def _replaces(run_id: UUID, plan: TablePlan) -> dict[str, object] | None:
 def _window_of(plan: Mapping[str, object]) -> Window | None:
     window = plan.get("window")
     return window_from_json(window) if isinstance(window, dict) else None
-
-
-def _columns_to_json(columns: Sequence[Column]) -> dict[str, object]:
-    """Readable names beside the exact Arrow schema, which has no readable form that can be read back."""
-    schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
-    return {
-        "columns": [
-            {"name": column.name, "type": str(column.type), "source_type": column.source_type}
-            for column in columns
-        ],
-        "arrow": base64.b64encode(schema.serialize().to_pybytes()).decode("ascii"),
-    }
-
-
-def _columns_from_json(value: object) -> tuple[Column, ...]:
-    match value:
-        case {"columns": list(described), "arrow": str(encoded)}:
-            schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded)))
-            return tuple(
-                Column(field.name, field.type, field.nullable, str(entry["source_type"]))
-                for field, entry in zip(schema, described, strict=True)
-            )
-    return ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import LiteralString, TypeVar
 
 import psycopg
@@ -11,9 +12,8 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from snowmelt.errors import Blocked
+from snowmelt.errors import Blocked, Refused
 from snowmelt.model import TargetTable
-from snowmelt.postgres.ddl import identifier
 
 LOCK_MS = 300
 """For one try at a lock that readers queue behind."""
@@ -37,8 +37,23 @@ T = TypeVar("T")
 
 def lock_writers_out(connection: psycopg.Connection, target: TargetTable) -> None:
     """Until the transaction ends nobody else writes the table, and everybody reads it. Raises Blocked."""
-    statement = sql.SQL(_NO_WRITERS).format(identifier(target))
-    patiently(connection, (target,), lambda: connection.execute(statement), lock_ms=WRITERS_LOCK_MS)
+    statement = sql.SQL(_NO_WRITERS).format(sql.Identifier(target.schema, target.name))
+    patiently(
+        connection,
+        (target,),
+        lambda: connection.execute(statement),
+        purpose="keep writers out of the table",
+        lock_ms=WRITERS_LOCK_MS,
+    )
+
+
+@contextmanager
+def refusing_blocked() -> Iterator[None]:
+    """Before anything moved a lock that is not to be had refuses the run."""
+    try:
+        yield
+    except Blocked as error:
+        raise Refused(error.what, table=error.table, remedy=error.remedy) from error
 
 
 def patiently(
@@ -46,12 +61,14 @@ def patiently(
     tables: Sequence[TargetTable],
     work: Callable[[], T],
     *,
+    purpose: str,
     lock_ms: int = LOCK_MS,
     patience: float | None = None,
 ) -> T:
     """Do work that takes locks on the tables, in short tries: one that fails gives all of it back.
 
-    Raises Blocked with who holds the locks after `patience` seconds, `PATIENCE_SECONDS` if it is left out.
+    Raises Blocked with who holds the locks after `patience` seconds, `PATIENCE_SECONDS` if it is left out;
+    `purpose` says what they are for.
     """
     patience = PATIENCE_SECONDS if patience is None else patience
     deadline = time.monotonic() + patience
@@ -64,17 +81,17 @@ def patiently(
             return done
         except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
             if time.monotonic() > deadline:
-                raise _blocked(connection, tables, patience) from error
+                raise _blocked(connection, tables, purpose, patience) from error
             time.sleep(PAUSE_SECONDS)
 
 
 def _blocked(
-    connection: psycopg.Connection, tables: Sequence[TargetTable], patience: float
+    connection: psycopg.Connection, tables: Sequence[TargetTable], purpose: str, patience: float
 ) -> Blocked:
     held = {table: _holders(connection, table) for table in tables}
     held = {table: told for table, told in held.items() if told}
     return Blocked(
-        f"the lock on the table was not to be had in {patience:.0f} s; "
+        f"the lock to {purpose} was not to be had in {patience:.0f} s; "
         f"it is held by {'; '.join(held.values()) or 'nobody any more'}",
         table=", ".join(map(str, held or tables)),
         remedy="wait for them to end, or end them with pg_terminate_backend(pid); then run again",

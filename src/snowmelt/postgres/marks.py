@@ -23,7 +23,7 @@ def mark_of(
     """The mark as committed."""
     with session.transaction() as opened:
         cursor = opened.cursor(row_factory=dict_row)
-        row = cursor.execute(query("mark"), _key(connection, source, target)).fetchone()
+        row = cursor.execute(query("mark"), place_of_load(connection, source, target)).fetchone()
     if row is None:
         return None
     return Mark(
@@ -41,7 +41,7 @@ def adopt_mark(
 ) -> bool:
     """Set the first mark by choice; False if there is one, which stays."""
     parameters = {
-        **_key(connection, source, target),
+        **place_of_load(connection, source, target),
         "watermark": mark.column,
         "value": Jsonb(bound_to_json(mark.value)),
         "source_filter": mark.filter,
@@ -78,7 +78,8 @@ def forget_marks(connection: psycopg.Connection, target: TargetTable) -> int:
     return connection.execute(query("forget_marks"), names).rowcount
 
 
-def _key(connection: str, source: SourceTable, target: TargetTable) -> dict[str, object]:
+def place_of_load(connection: str, source: SourceTable, target: TargetTable) -> dict[str, object]:
+    """From where to where, as statements of the ledger name it."""
     return {
         "connection": connection,
         "source_database": source.database,

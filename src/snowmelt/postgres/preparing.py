@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,29 +15,35 @@ from snowmelt.model import Column, Mode, TargetTable
 from snowmelt.postgres.builds import Builds
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
+from snowmelt.postgres.ddl import add_columns_within, create_within
 from snowmelt.postgres.locks import patiently
 from snowmelt.postgres.post_data import indexes
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import Shadow, create_shadow, drop_table, oid_of, shadow_of
 from snowmelt.preflight.indexes import droppable
+from snowmelt.replacement import Way
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a config asks for, and the ledger does not keep, since it decides no row."""
+    """What a load needs of its target, by its plan and its config."""
 
-    disable_index: bool = False
+    columns: tuple[Column, ...]
+    """Those that are loaded."""
+    added: tuple[Column, ...] = ()
+    """Those of them that the target lacks."""
+    comment: str = ""
+    """Of a table that is created."""
     keys: tuple[str, ...] = ()
-    """The uniqueness columns."""
+    """The uniqueness columns, as the target names them."""
+    disable_index: bool = False
     any_rows: bool = False
     """Whether rows of unknown origin may be replaced as well."""
 
 
-def prepare_load(
-    session: Session, table_id: int, columns: Sequence[Column], wishes: Wishes
-) -> None:
+def prepare_load(session: Session, table_id: int, wishes: Wishes) -> None:
     """Make the target of an unfinished load ready; twice is no harm. What could not be built gets its attempts
     back.
 
@@ -56,7 +61,7 @@ def prepare_load(
         builds = Builds(session, target, shadow.table if shadow else target, table_id)
         builds.reopen()
         if shadow is not None:
-            _stand_in(connection, target, shadow, columns, rows=done["rows_written"])
+            _stand_in(connection, target, shadow, wishes, rows=done["rows_written"])
             if wishes.any_rows:
                 connection.execute(query("allow_any_rows"), {"table_id": table_id})
         elif wishes.disable_index and done["open_chunks"]:
@@ -67,7 +72,7 @@ def _stand_in(
     connection: psycopg.Connection,
     target: TargetTable,
     shadow: Shadow,
-    columns: Sequence[Column],
+    wishes: Wishes,
     *,
     rows: int,
 ) -> None:
@@ -79,7 +84,14 @@ def _stand_in(
             table=str(target),
             remedy="run with --restart-table: it is loaded anew",
         )
-    create_shadow(connection, target, shadow, columns)
+    if oid_of(connection, target) is not None:
+        if shadow.way is Way.REFILL:
+            add_columns_within(connection, target, wishes.added)
+        create_shadow(connection, target, shadow, wishes.columns)
+        # A table that takes the target's place brings them with it.
+        add_columns_within(connection, shadow.table, wishes.added)
+    else:
+        create_within(connection, shadow.table, wishes.columns, comment=wishes.comment)
 
 
 def _disable(
@@ -106,7 +118,7 @@ def _disable(
         for statement in statements:
             connection.execute(statement)
 
-    patiently(connection, (target,), drop)
+    patiently(connection, (target,), drop, purpose="drop indexes of the target")
     builds.note(connection, table_id, {index.name: index for index in going}, dropped=True)
     connection.execute(query("note_disabled"), {"table_id": table_id})
     _log.info(

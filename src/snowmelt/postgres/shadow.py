@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from snowmelt.model import Column, TargetTable
-from snowmelt.postgres.ddl import create_within, identifier
+from snowmelt.postgres.ddl import identifier
 from snowmelt.postgres.queries import query
 from snowmelt.replacement import Way
 
@@ -77,20 +77,19 @@ def create_shadow(
     shadow: Shadow,
     columns: Sequence[Column],
 ) -> None:
-    """Create it like its target, without indexes; to be refilled from, with the columns that are loaded alone. A
-    target that does not exist yet gives no pattern: then from the source's columns."""
-    oid = oid_of(connection, target)
-    if oid is None:
-        create_within(connection, shadow.table, columns)
-        return
+    """Create it like its target, which is there, without indexes; to be refilled from, with the columns that are
+    loaded alone."""
     if shadow.way is Way.REFILL:
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+        names = sql.SQL(", ").join(sql.Identifier(column.into) for column in columns)
         connection.execute(
             sql.SQL(_ROWS_ALONE).format(identifier(shadow.table), names, identifier(target))
         )
         return
     cursor = connection.cursor(row_factory=dict_row)
-    like = cursor.execute(query("like_table"), {"table_oid": oid}).fetchone() or {}
+    like = (
+        cursor.execute(query("like_table"), {"table_oid": oid_of(connection, target)}).fetchone()
+        or {}
+    )
     unlogged: LiteralString = "UNLOGGED " if like["unlogged"] else ""
     place: sql.Composable = sql.SQL("")
     if like["tablespace"]:

@@ -6,6 +6,7 @@ or a fact needs more, the fact is None and `unknown` says so.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import LiteralString
 
 from snowmelt.model import TargetTable
@@ -39,7 +40,8 @@ _TABLE: LiteralString = """
            pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')
                -- A right since 17; older servers don't know the word.
                OR coalesce(CASE WHEN current_setting('server_version_num')::int >= 170000
-                           THEN has_table_privilege(c.oid, 'MAINTAIN') END, false)
+                           THEN has_table_privilege(c.oid, 'MAINTAIN') END, false),
+           pg_has_role(c.relowner, 'USAGE')
     FROM pg_class c
     JOIN pg_database d ON d.datname = current_database()
     LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
@@ -55,7 +57,11 @@ _TREE: LiteralString = """
     SELECT array_agg(tree.oid),
            bool_or(c.relpersistence = 'u'),
            count(*) FILTER (WHERE c.relkind <> 'p' AND tree.oid <> %(table_oid)s::oid),
-           (SELECT partdefid <> 0 FROM pg_partitioned_table WHERE partrelid = %(table_oid)s::oid)
+           (SELECT partdefid <> 0 FROM pg_partitioned_table WHERE partrelid = %(table_oid)s::oid),
+           -- Of all levels, as the table itself names them: the numbers of partitions may be others.
+           ARRAY(SELECT DISTINCT a.attname::text
+                 FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid CROSS JOIN unnest(p.partattrs) n
+                 LEFT JOIN pg_attribute a ON a.attrelid = tree.oid AND a.attnum = n AND n <> 0 ORDER BY 1)
     FROM tree JOIN pg_class c ON c.oid = tree.oid
 """
 _RELATIVES: LiteralString = """
@@ -211,9 +217,9 @@ def _found(asked: Asked, table: TargetTable, there: bool) -> TargetSurroundings:
 def _existing(
     asked: Asked, table: TargetTable, name: str, role: str, lacking: list[Grant], *, creates: bool
 ) -> TargetSurroundings:
-    oid, row_security, tablespace, rights, analyzed = asked.one(_TABLE)
+    oid, row_security, tablespace, rights, analyzed, owned = asked.one(_TABLE)
     asked.names["table_oid"] = oid
-    asked.names["tree"], unlogged, partitions, default = asked.one(_TREE)
+    asked.names["tree"], unlogged, partitions, default, key_columns = asked.one(_TREE)
     keys = [(own, ForeignKey(*key)) for own, *key in asked.rows(_FOREIGN_KEYS)]
     publications = _publications(asked)
     size = asked.told("its size", _SIZE)
@@ -235,7 +241,9 @@ def _existing(
             for index, columns, distinct, unfit, deferrable in asked.rows(_UNIQUE_KEYS)
         ),
         row_security=row_security,
-        inheritance=_inheritance(asked, partitions, bool(default)),
+        inheritance=replace(
+            _inheritance(asked, partitions, bool(default)), key_columns=tuple(key_columns)
+        ),
         unlogged=unlogged,
         publications=publications,
         tablespace=tablespace,

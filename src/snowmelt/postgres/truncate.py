@@ -5,19 +5,18 @@ from __future__ import annotations
 import getpass
 import logging
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import LiteralString
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
-from snowmelt.errors import Blocked, Refused
+from snowmelt.errors import Refused
 from snowmelt.model import TargetTable
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import count_within, identifier
-from snowmelt.postgres.locks import lock_writers_out, patiently
+from snowmelt.postgres.locks import lock_writers_out, patiently, refusing_blocked
 from snowmelt.postgres.marks import forget_marks
 from snowmelt.postgres.queries import query
 
@@ -42,18 +41,14 @@ def truncate(session: Session, run_id: UUID, tables: Mapping[TargetTable, int | 
         # At once: a try that fails gives all back, and no table is closed to readers while another is waited for.
         statement = sql.SQL(_TRUNCATE).format(sql.SQL(", ").join(map(identifier, found)))
         with refusing_blocked():
-            patiently(connection, tuple(found), lambda: connection.execute(statement))
+            patiently(
+                connection,
+                tuple(found),
+                lambda: connection.execute(statement),
+                purpose="truncate the target",
+            )
         for target, rows in found.items():
             note_removal(connection, run_id, target, rows)
-
-
-@contextmanager
-def refusing_blocked() -> Iterator[None]:
-    """Before anything moved a lock that is not to be had refuses the run."""
-    try:
-        yield
-    except Blocked as error:
-        raise Refused(error.what, table=error.table, remedy=error.remedy) from error
 
 
 def _counted(connection: psycopg.Connection, target: TargetTable, rows: int | None) -> int:

@@ -36,11 +36,12 @@ class Pair:
 
 
 def pairs(relation: Relation, target: TargetState) -> tuple[Pair, ...]:
-    """Each column that can be loaded beside the one that takes it, of a table that exists or is to be created."""
+    """Each column that can be loaded beside the one that takes it, which is there or is to be created."""
     there = {column.name: column for column in target.columns}
     found = []
     for column in relation.columns:
-        one = there.get(column.name) if target.exists else _created(column)
+        # What is not there by now is added before the load.
+        one = there.get(column.into) or _created(column)
         type = target_type(one.type) if one and not one.generated else None
         if one and type and loadable(column.type, type):
             found.append(Pair(column, one, type))
@@ -57,7 +58,7 @@ _FULL = {
 
 def _created(column: Column) -> TargetColumn | None:
     type = created_type(column.type, column.source_type)
-    return TargetColumn(column.name, _FULL.get(type, type), column.nullable) if type else None
+    return TargetColumn(column.into, _FULL.get(type, type), column.nullable) if type else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,8 @@ def key_questions(
 ) -> Iterator[Question]:
     """Whether rows lack a part of the key, and unless it is all the same, whether it is repeated, which costs a
     count of its distinct values."""
-    columns = tuple(c for name in key.columns if (c := relation.column(name)) is not None)
+    by_target = {column.into: column for column in relation.columns}
+    columns = tuple(c for name in key.columns if (c := by_target.get(name)) is not None)
     if len(columns) < len(key.columns):
         return  # the source lacks one, which is for the plan to refuse
     holds = f"key {', '.join(key.columns)}"

@@ -77,7 +77,8 @@ class UniqueKey:
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """How a table stands to others. `key` is that of a partitioned table, as `RANGE (day)`."""
+    """How a table stands to others. `key` is that of a partitioned table, as `RANGE (day)`; `key_columns` are
+    those of all levels, which a unique index must hold; one of None is an expression."""
 
     key: str | None = None
     partitions: int = 0
@@ -85,6 +86,7 @@ class Inheritance:
     partition_of: str | None = None
     parents: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
+    key_columns: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,18 +23,23 @@ _POINTER_BYTES = 18
 def limits(relation: Relation, target: TargetState, table: TargetTable) -> tuple[Refusal, ...]:
     """What PostgreSQL can't be given, whatever the values are."""
     columns = relation.columns
+    there = {column.name for column in target.columns}
+    new = [column.into for column in columns if column.into not in there]
     refusals = []
-    if len(columns) > COLUMNS:
+    if len(there) + len(new) > COLUMNS:
+        whose = f"the source has {len(columns):,} columns"
+        if there:
+            whose = f"the target would have {len(there) + len(new):,} columns"
         refusals.append(
             Refusal(
-                f"the source has {len(columns):,} columns, and a table of PostgreSQL holds {COLUMNS:,}",
+                f"{whose}, and a table of PostgreSQL holds {COLUMNS:,}",
                 "migrate views with some of the columns and the key each",
             )
         )
     for what, name in (("the schema", table.schema), ("the table", table.name)):
         if _is_cut(name):
             refusals.append(_cut(f"{what} {_quote(name)}", name, "name another target"))
-    refusals += _name_refusals([column.name for column in columns], exists=target.exists)
+    refusals += _name_refusals(new)
     if not target.exists:
         least = _least_row([p for p in fit.pairs(relation, target) if not p.target.nullable])
         if least > PAGE_BYTES:
@@ -64,7 +69,7 @@ def _kept(name: str) -> str:
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
-def _name_refusals(names: Sequence[str], *, exists: bool) -> Iterable[Refusal]:
+def _name_refusals(names: Sequence[str]) -> Iterable[Refusal]:
     shorter = "migrate a view that gives it a shorter name"
     for name in names:
         if _is_cut(name):
@@ -74,7 +79,7 @@ def _name_refusals(names: Sequence[str], *, exists: bool) -> Iterable[Refusal]:
             f"columns {_quoted(same)} would all be {_quote(kept)} in PostgreSQL",
             "migrate a view that gives them shorter names",
         )
-    for name in sorted(_SYSTEM_COLUMNS.intersection(names)) if not exists else ():
+    for name in sorted(_SYSTEM_COLUMNS.intersection(names)):
         yield Refusal(
             f'column "{name}" has the name of a system column of PostgreSQL',
             "migrate a view that gives it another name",
@@ -149,8 +154,27 @@ def uniqueness(columns: Sequence[str], around: TargetSurroundings) -> UniqueKey 
     if fitting:
         # Of two the one that meets rows without a value as well.
         return min(fitting, key=lambda key: key.nulls_distinct)
+    if around.inheritance.key and not set(around.inheritance.key_columns) <= set(columns):
+        return _beside_partitions(columns, around)
     near = "; ".join(f"{key.name} has these columns, but {key.unfit}" for key in same)
     return Refusal(
         f"no unique index is on exactly {listed}" + (f": {near}" if near else ""),
         f"CREATE UNIQUE INDEX ON {around.name} ({listed}); or correct uniqueness_columns",
+    )
+
+
+def _beside_partitions(columns: Sequence[str], around: TargetSurroundings) -> Refusal:
+    """A key that no unique index of a partitioned table can have."""
+    what = f"no unique index is on exactly {_quoted(columns)}"
+    named = [name for name in around.inheritance.key_columns if name is not None]
+    if len(named) < len(around.inheritance.key_columns):
+        return Refusal(
+            f"{what}: the table is partitioned by an expression, beside which PostgreSQL has no unique index",
+            "load it by mode append, or into a table that is partitioned by columns",
+        )
+    whole = [*columns, *(name for name in named if name not in columns)]
+    return Refusal(
+        f"{what}: one of a partitioned table holds all columns that it is partitioned by, {_quoted(named)}",
+        f"set uniqueness_columns to {', '.join(whole)}, and where there is none yet: "
+        f"CREATE UNIQUE INDEX ON {around.name} ({_quoted(whole)});",
     )

@@ -24,6 +24,7 @@ from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
 from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
 from snowmelt.sources import key_sql
+from snowmelt.sources.duckdb_comments import comments
 from snowmelt.sources.duckdb_keys import DuckDBKeys, literal, quoted
 from snowmelt.sources.duckdb_measures import measures
 from snowmelt.sources.duckdb_stability import require_fixed_filter, require_fixed_view
@@ -77,15 +78,29 @@ class DuckDBSource:
             schema = cursor.sql(f"SELECT * FROM {relation} LIMIT 0").to_arrow_table().schema
             require_fixed_filter(cursor, table, frozenset(schema.names))
             rows = self._counted(cursor, table)
+            comment, about = comments(cursor, table) if self._kind == "duckdb" else ("", {})
             columns = tuple(
-                Column(name, schema.field(place).type, null != "NO", str(type))
+                Column(
+                    name,
+                    schema.field(place).type,
+                    null != "NO",
+                    str(type),
+                    comment=about.get(name, ""),
+                )
                 for place, (name, type, null, *_) in enumerate(described)
             )
             self._require_exact(columns, table)
             texts = self._text_bytes(cursor, columns, relation)
         # A view is described with the keys of what it reads, which need not be its own.
         key = () if is_view else tuple(name for name, _, _, key, *_ in described if key == "PRI")
-        return Relation(columns, key, snapshot, rows=rows, row_bytes=row_bytes(columns, texts))
+        return Relation(
+            columns,
+            key,
+            snapshot,
+            rows=rows,
+            row_bytes=row_bytes(columns, texts),
+            comment=comment,
+        )
 
     def _require_exact(self, columns: Sequence[Column], table: SourceTable) -> None:
         """Arrow has no type for DuckDB's unsigned integers of 128 bits: large ones arrive as negative numbers."""

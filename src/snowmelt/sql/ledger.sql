@@ -94,6 +94,14 @@ WHERE l.target_schema = %(schema)s AND l.target_table = %(table)s
 ORDER BY l.table_id DESC
 LIMIT 20
 
+-- name: last_columns
+SELECT columns, plan FROM migration_status.load
+WHERE completed_at IS NOT NULL AND target_schema = %(target_schema)s AND target_table = %(target_table)s
+  AND source_database = %(source_database)s AND source_schema = %(source_schema)s AND source_table = %(source_table)s
+  AND coalesce(plan ->> 'connection', plan -> 'facts' ->> 'connection') = %(connection)s
+ORDER BY table_id DESC
+LIMIT 1
+
 -- name: claim_open
 UPDATE migration_status.chunk c
 SET token = %(token)s, worker_id = %(worker_id)s, claimed_at = clock_timestamp(),

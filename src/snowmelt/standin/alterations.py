@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlglot import Expr, exp
 
 from snowmelt.standin.answers import DONE, Answer, status
@@ -81,7 +83,7 @@ def _found(table: Table, name: str) -> Column:
 
 def _rename_column(session: Session, table: Table, old: str, new: str) -> None:
     one = _found(table, old)
-    renamed = Column(new, one.type, one.nullable, one.default, one.masking_policy)
+    renamed = replace(one, name=new)
     pairs = [(one.name, renamed.name), (one.companion, renamed.companion)]
     for before, after in pairs:
         if before and after:
@@ -106,6 +108,6 @@ def _alter_column(session: Session, table: Table, action: exp.AlterColumn) -> No
         session.duck.execute(f"{sql} {'DROP' if nullable else 'SET'} NOT NULL")
     else:
         raise not_supported(action.sql(dialect="snowflake"))
-    changed = Column(one.name, of, nullable, one.default, one.masking_policy)
+    changed = replace(one, type=of, nullable=nullable)
     columns = tuple(changed if item is one else item for item in table.columns)
     session.engine.catalogue.changed(table, columns=columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlglot import Expr, exp
 
 from snowmelt.standin.answers import Answer, status
@@ -163,15 +165,12 @@ def _declared(tree: exp.Create, name: TableName) -> Table:
         elif (primary := item.find(exp.PrimaryKey)) is not None:
             key += [one.name for one in primary.expressions]
     # A key's columns are NOT NULL, the only part of a key that Snowflake enforces.
-    made = [
-        Column(one.name, one.type, one.nullable and one.name not in key, one.default)
-        for one in columns
-    ]
+    made = [replace(one, nullable=one.nullable and one.name not in key) for one in columns]
     return _properties(tree, Table(name, tuple(made), primary_key=tuple(key)))
 
 
 def column_of(item: exp.ColumnDef) -> Column:
-    nullable, default = True, None
+    nullable, default, comment = True, None, None
     of = parsed(item.args["kind"].sql(dialect="snowflake"))
     for one in item.args.get("constraints") or ():
         if isinstance(one.kind, exp.NotNullColumnConstraint):
@@ -180,7 +179,9 @@ def column_of(item: exp.ColumnDef) -> Column:
             default = one.kind.this.sql(dialect="snowflake")
         elif isinstance(one.kind, exp.CollateColumnConstraint):
             of = of.collated(one.kind.this.name)
-    return Column(item.name, of, nullable, default)
+        elif isinstance(one.kind, exp.CommentColumnConstraint):
+            comment = one.kind.this.name
+    return Column(item.name, of, nullable, default, comment=comment)
 
 
 def planned_columns(session: Session, plan: Plan) -> tuple[Column, ...]:
@@ -219,7 +220,8 @@ def _create_view(session: Session, rewriter: Rewriter, tree: exp.Create, name: T
             for one, new in zip(columns, tree.this.expressions, strict=True)
         )
     visible = columns[: len(plan.projections)] if not plan.is_open else columns
-    session.engine.catalogue.add(Table(name, visible, query=query), replace=True)
+    made = _properties(tree, Table(name, visible, query=query))
+    session.engine.catalogue.add(made, replace=True)
 
 
 def _clone(session: Session, rewriter: Rewriter, tree: exp.Create, name: TableName) -> None:

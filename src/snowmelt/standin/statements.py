@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -19,7 +20,13 @@ from snowmelt.standin.arithmetic import BY_ZERO
 from snowmelt.standin.dialect import read
 from snowmelt.standin.encode import Output
 from snowmelt.standin.environment import Environment
-from snowmelt.standin.failures import StatementError, no_object, not_supported
+from snowmelt.standin.failures import (
+    StatementError,
+    invalid_identifier,
+    no_object,
+    not_supported,
+)
+from snowmelt.standin.names import quoted
 from snowmelt.standin.normal import normalised
 from snowmelt.standin.plans import Plan
 from snowmelt.standin.rewrite import Rewriter
@@ -211,8 +218,20 @@ def _show(_: Session, rewriter: Rewriter, tree: Any) -> Answer | None:
 
 
 def _comment(_: Session, rewriter: Rewriter, tree: Any) -> Answer:
-    table = rewriter.environment.catalogue.get(table_name(rewriter.environment, tree.this))
-    rewriter.environment.catalogue.changed(table, comment=tree.expression.name)
+    environment, comment = rewriter.environment, tree.expression.name
+    if not isinstance(tree.this, exp.Column):
+        table = environment.catalogue.get(table_name(environment, tree.this))
+        environment.catalogue.changed(table, comment=comment)
+        return status(DONE)
+    *place, name = tree.this.parts
+    parts = dict(zip(("this", "db", "catalog"), reversed(place), strict=False))
+    table = environment.catalogue.get(table_name(environment, exp.Table(**parts)))
+    if table.column(name.name) is None:
+        raise invalid_identifier(quoted(name.name))
+    columns = tuple(
+        replace(one, comment=comment) if one.name == name.name else one for one in table.columns
+    )
+    environment.catalogue.changed(table, columns=columns)
     return status(DONE)
 
 

@@ -35,6 +35,7 @@ class TableKind:
     retention_hours: float | None
     row_bytes: int | None = None
     clustering: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,14 @@ class Catalogue:
         rows = self._rows(statements.properties(self._table))
         if not rows:
             return TableKind("TABLE", False, None)
-        kind, transient, days, count, stored, clustering = rows[0]
+        kind, transient, days, count, stored, clustering, comment = rows[0]
         return TableKind(
             "VIEW" if "VIEW" in str(kind).upper() else "TABLE",
             str(transient).upper() in {"YES", "TRUE"},
             None if days is None else 24.0 * int(days),
             int(stored) * UNPACKED // int(count) if stored and count else None,
             str(clustering or ""),
+            str(comment or ""),
         )
 
     def read_as(self, found: Sequence[Described], kind: str) -> ReadAs:

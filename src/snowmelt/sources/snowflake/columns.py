@@ -31,6 +31,7 @@ class Described:
     primary_key: bool
     policy: str
     """The masking policy set on it; empty if there is none."""
+    comment: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Described:
@@ -41,6 +42,7 @@ class Described:
             nullable=row["null?"] != "N",
             primary_key=row["primary key"] == "Y",
             policy=str(row.get("policy name") or ""),
+            comment=str(row.get("comment") or ""),
         )
 
 
@@ -60,6 +62,7 @@ def plain(described: Sequence[Described]) -> tuple[Column, ...]:
             snowflake_fact(column.type).arrow(snowflake_type(column.type)),
             column.nullable,
             column.type,
+            comment=column.comment,
         )
         for column in described
     )

@@ -93,6 +93,7 @@ class SnowflakeSource:
             clustering=clustering_columns(kind.clustering, columns),
             row_bytes=max(row_bytes(columns), kind.row_bytes or 0),
             notes=(*_notes(snapshot, kind), *_key_notes(key), *notes(columns)),
+            comment=kind.comment,
         )
 
     def measure(

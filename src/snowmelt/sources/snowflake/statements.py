@@ -55,10 +55,10 @@ def primary_key(name: str) -> str:
 
 
 def properties(source: SourceTable) -> str:
-    """Kind, transience, retention, rows, bytes as stored, and clustering key of a table or view."""
+    """Kind, transience, retention, rows, bytes as stored, clustering key and comment of a table or view."""
     schema = literal(source.schema) if source.schema else "CURRENT_SCHEMA()"
     return (
-        "SELECT table_type, is_transient, retention_time, row_count, bytes, clustering_key "
+        "SELECT table_type, is_transient, retention_time, row_count, bytes, clustering_key, comment "
         f"FROM {_information_schema(source)}.TABLES "
         f"WHERE table_schema = {schema} AND table_name = {literal(source.name)}"
     )
