@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -20,37 +18,24 @@ from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
 from snowmelt.gate import Gate
-from snowmelt.matching import is_named, is_same, place_of
-from snowmelt.model import (
-    LoadTable,
-    Mode,
-    StoredLoad,
-    TableJob,
-    Tag,
-    TargetTable,
-    into,
-)
-from snowmelt.modes import rows_refusals
+from snowmelt.model import Tag, TargetTable
 from snowmelt.observer import Observer, Silence
 from snowmelt.origin import Origins
-from snowmelt.plan import Plan, Refusal, TablePlan
+from snowmelt.plan import Plan
 from snowmelt.ports import Executor
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
-from snowmelt.postgres.locks import refusing_blocked
 from snowmelt.postgres.migrations import migrate_ledger
-from snowmelt.postgres.preparing import Wishes
 from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.postgres.upkeep import drop_staging
+from snowmelt.recording import Recording, refused
 from snowmelt.restoration import log_restored, restore
-from snowmelt.runner import Crew, Hands, OpenHands, Stop, TableWork
-from snowmelt.situation import Situation
+from snowmelt.runner import Crew, Hands, OpenHands, Stop
 from snowmelt.status import Report, RunStatus, State
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
-from snowmelt.truncation import Action
 from snowmelt.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -101,13 +86,14 @@ class Mover:
         Raises Refused before anything moved; what fails later is in the report.
         """
         if plan.refused:
-            raise Refused(_refused(plan.refusals, plan.run_refusals))
+            raise Refused(refused(plan.refusals, plan.run_refusals))
         started = time.monotonic()
         stop = stop or Stop()
+        recording = Recording(self._survey, self._origins, self._databases)
         for database in self._databases.values():
             migrate_ledger(database.session)
-            self._record(plan, choice, database)
-        work = self._enter(plan)
+            recording.record(plan, choice, database)
+        work = recording.enter(plan)
         observer = observer or Silence()
         observer.begins(statuses_of(plan, self.status(plan.run_id)))
         pulses = {name: Pulse() for name in self._databases}
@@ -156,82 +142,6 @@ class Mover:
         """Give all claims of this process back at once, for a process that ends without waiting for them."""
         for heartbeat in self._heartbeats:
             heartbeat.farewell()
-
-    def _record(self, plan: Plan, choice: Choice, database: Database) -> None:
-        """Write the run and its tables to a ledger, all or nothing: what is refused leaves no run behind.
-
-        One run at a time, so that of two which planned the same empty table the second is refused here.
-        """
-        forgotten: list[StoredLoad] = []
-        added: list[TablePlan] = []
-        with database.session.transaction(durable=True):
-            database.runs.open(
-                plan.run_id, plan.identity, len(plan.tables), {"snowmelt": _version()}
-            )
-            stored = database.loads.of(plan.run_id)
-            for table in plan.tables:
-                if self._databases[table.job.target.database] is not database:
-                    continue
-                _log_decision(table)
-                _log_columns(table)
-                if table.resumes is not None:
-                    _require_stored(table, stored)
-                    continue
-                mine = next((load for load in stored if is_same(load, table.job)), None)
-                if mine is not None and not is_named(table.job, choice.restart):
-                    continue  # another process of this run was first
-                if mine is not None:
-                    database.loads.forget(plan.run_id, mine.table_id)
-                    forgotten.append(mine)
-                situation = self._survey.situation(table.job, plan.run_id, (), choice)
-                if refusals := rows_refusals(table.job, situation, table.truncation):
-                    raise Refused(_refused([(table, refusal) for refusal in refusals]))
-                _require_same_mark(table, situation)
-                database.loads.add(plan.run_id, table)
-                added.append(table)
-            # Last, so that no table is locked while others are written down.
-            emptied = [
-                table
-                for table in added
-                if table.truncation.action is Action.TRUNCATE and not table.job.replace
-            ]
-            database.loads.truncate(
-                plan.run_id, {table.job.target: table.truncation.rows for table in emptied}
-            )
-        for load in forgotten:
-            name = database.server.database
-            self._origins.tidy_quietly(Tag(plan.run_id, name, load.table_id), [load])
-
-    def _enter(self, plan: Plan) -> list[TableWork]:
-        """Reopen what had failed, create what is to be created, and hand out the work."""
-        work = []
-        for name, database in self._databases.items():
-            loads = {
-                place_of(load.source_name, load): load for load in database.loads.of(plan.run_id)
-            }
-            mine = [table for table in plan.tables if table.job.target.database == name]
-            open_loads = [loads[place_of(t.job.source_name, t.job)] for t in mine]
-            database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
-            for table, load in zip(mine, open_loads, strict=True):
-                _prepare(database, table, load)
-                work.append(self._table_work(plan.run_id, table.job, load))
-        return work
-
-    def _table_work(self, run_id: UUID, job: TableJob, load: StoredLoad) -> TableWork:
-        database = job.target.database
-        job = replace(job, source=replace(job.source, window=load.window))
-        table = LoadTable(
-            load.table_id,
-            job,
-            load.columns,
-            load.snapshot,
-            load.key,
-            Tag(run_id, database, load.table_id),
-            load.planned_rows,
-            load.chunk_rows,
-            load.shadow,
-        )
-        return TableWork(table, database, self._origins.open(job.source_name))
 
     def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
         @contextmanager
@@ -330,91 +240,9 @@ class Mover:
         return any(aborted)
 
 
-def _prepare(database: Database, table: TablePlan, load: StoredLoad) -> None:
-    """Create the target, or add the columns that it lacks, where the load is to begin; or make the table that is
-    loaded in its stead. Indexes go that are built again at the end."""
-    job = table.job
-    added = [column for column in load.columns if column.name in load.added]
-    if load.create and not load.completed and load.shadow is None:
-        merges = load.mode is not Mode.APPEND
-        unique = into(load.columns, job.uniqueness_columns) if merges else ()
-        primary = load.unique_is_primary
-        database.target.create(
-            job.target, load.columns, unique, primary=primary, comment=load.comment
-        )
-    elif added and not load.completed_chunks and load.shadow is None:
-        # Not once rows are there: a column that was dropped since would be back without their values.
-        database.target.add_columns(job.target, added)
-    wishes = Wishes(
-        load.columns,
-        tuple(added),
-        load.comment,
-        into(load.columns, job.uniqueness_columns),
-        disable_index=job.disable_index,
-        any_rows=bool(table.truncation.facts.allowed),
-    )
-    with refusing_blocked():
-        database.loads.prepare(load.table_id, wishes)
-
-
-def _require_stored(table: TablePlan, stored: Sequence[StoredLoad]) -> None:
-    """Raise Refused where the load that is to go on was removed since it was planned to."""
-    if any(is_same(load, table.job) for load in stored):
-        return
-    raise Refused(
-        "the run that was to go on was removed from the ledger just now",
-        table=str(table.job.target),
-        remedy="run again: it is planned anew",
-    )
-
-
-def _require_same_mark(table: TablePlan, situation: Situation) -> None:
-    """Raise Refused where another run has moved the mark since the window was planned by it."""
-    window, mark = table.job.source.window, situation.mark
-    if window is None or table.mark == mark or not situation.target.has_rows:
-        return
-    raise Refused(
-        "the mark of the table has moved since it was planned",
-        table=str(table.job.target),
-        remedy="run again: it is planned anew",
-    )
-
-
 def open_mover(config: Config) -> Mover:
     """A Mover over the config's sources and targets; use it in a `with` statement."""
     return Mover(config)
-
-
-def _log_decision(table: TablePlan) -> None:
-    """Of rows that were to go and stay a person is told without asking: no later load removes them."""
-    decision, target = table.truncation, str(table.job.target)
-    stay = decision.row in ("lost-resume", "foreign-rows")
-    text = "%s: the rows are preserved, %s; to remove them run once with --allow-truncate"
-    _log.log(
-        logging.WARNING if stay else logging.INFO,
-        text if stay else "%s: truncation decision, %s",
-        target,
-        decision.reason,
-        extra={
-            "action": decision.action.value,
-            "table": target,
-            "decision": decision.row,
-            "reason": decision.reason,
-        },
-    )
-
-
-def _log_columns(table: TablePlan) -> None:
-    """Columns that nobody reads are told without asking."""
-    if table.left_out:
-        names = ", ".join(f'"{column.name}"' for column in table.left_out)
-        text = "%s: columns of the source that the target lacks are left out: %s"
-        _log.warning(text, table.job.target, names, extra={"action": "columns_left_out"})
-
-
-def _refused(refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()) -> str:
-    lines = [*map(str, of_run), *(f"{table.job}: {refusal}" for table, refusal in refusals)]
-    return "\n".join(["nothing was started:", *lines])
 
 
 def _outcome(attempt: Callable[[], object]) -> str | None:
@@ -423,7 +251,3 @@ def _outcome(attempt: Callable[[], object]) -> str | None:
     except SnowmeltError as error:
         return str(error)
     return None
-
-
-def _version() -> str:
-    return version("snowmelt")

@@ -10,17 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from snowmelt.alterations import quote, rename_column, table_of
+from snowmelt.choices import ColumnNames, Mode
 from snowmelt.chunking.sizing import row_bytes
-from snowmelt.column_wishes import ColumnNames
-from snowmelt.model import (
-    Column,
-    LastLoad,
-    Mode,
-    Relation,
-    TableJob,
-    TargetColumn,
-    TargetState,
-)
+from snowmelt.model import Column, LastLoad, Relation, TableJob, TargetColumn, TargetState
 from snowmelt.new_columns import Lacking, adding_refusals, names_of_added
 from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from snowmelt.alterations import table_of
-from snowmelt.model import Mode, Relation, TableJob
+from snowmelt.choices import Mode
+from snowmelt.model import Relation, TableJob
 from snowmelt.modes import key_of_mode
 from snowmelt.ports import Source
 from snowmelt.preflight import target_limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from snowmelt.choices import Extraction
 from snowmelt.chunking.chunks import Chunk, Key, query_once
 from snowmelt.chunking.histogram import KeyHistogram, Loaded
 from snowmelt.chunking.keys import FoundKey, KeyProblem, keys_of, own_key
@@ -16,15 +17,7 @@ from snowmelt.chunking.strategies import (
     strategy_of,
 )
 from snowmelt.errors import CountMismatch
-from snowmelt.model import (
-    Claim,
-    Extraction,
-    LoadTable,
-    Relation,
-    SourceTable,
-    TableJob,
-    into,
-)
+from snowmelt.model import Claim, LoadTable, Relation, SourceTable, TableJob, into
 from snowmelt.ports import QuerySource, Replan, Source
 
 ROWS_PER_SECOND = 100_000

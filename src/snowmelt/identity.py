@@ -10,9 +10,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from snowmelt.column_wishes import ColumnNames, NewColumns
+from snowmelt.choices import ColumnNames, Mode, NewColumns, NulCharacters, Snapshot
 from snowmelt.config import Config
-from snowmelt.model import Identity, Mode, NulCharacters, Snapshot, TableJob
+from snowmelt.model import Identity, TableJob
 
 _TABLE_VERSION = "v1"
 """Raised when the same table is hashed in another way; older hashes then count as another table."""

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.bounds import Bound, Timestamp
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.chunking.keys import KeyProblem, key_of
 from snowmelt.chunking.window import Window
-from snowmelt.model import ChunkKey, Mark, Mode, Relation, TableJob
+from snowmelt.model import ChunkKey, Mark, Relation, TableJob
 from snowmelt.ports import Source
 from snowmelt.refusal import Refusal
 from snowmelt.situation import Situation

@@ -5,30 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 import pyarrow as pa
 
+from snowmelt.choices import (
+    ColumnNames,
+    Extraction,
+    KeyType,
+    Mode,
+    NewColumns,
+    NulCharacters,
+    Snapshot,
+)
 from snowmelt.chunking.bounds import Bound
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.chunking.window import Window
-from snowmelt.column_wishes import ColumnNames, NewColumns
 
 DEFAULT_CHUNK_ROWS = 100_000
 """Of tables that release 0.2.0 planned, which stored none."""
-
-
-class KeyType(StrEnum):
-    """How a chunking column is ranged over; the values of `chunking_column_types`."""
-
-    INT = "int"
-    NUMERIC = "numeric"
-    VARCHAR = "varchar"
-    VARCHAR_NUMERIC = "varchar_numeric"
-    UUID = "uuid"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +32,6 @@ class ChunkKey:
 
     column: str
     type: KeyType | None
-
-
-class Snapshot(StrEnum):
-    """How all queries of a table come to see one state of it; the values of `snapshot`."""
-
-    TIME_TRAVEL = "time_travel"
-    CLONE = "clone"
-    NONE = "none"
-
-
-class Mode(StrEnum):
-    """What becomes of a row whose key the target has; the values of `mode`, but for `truncate`."""
-
-    APPEND = "append"
-    """Nobody looks: rows go in by COPY."""
-    INSERT_ONLY = "insert_only"
-    """It is skipped and counted."""
-    UPSERT = "upsert"
-    """The newer of the two stays, by the watermark where there is one."""
-
-
-class NulCharacters(StrEnum):
-    """What becomes of the character NUL, which no text of PostgreSQL has; the values of `nul_characters`."""
-
-    FAIL = "fail"
-    STRIP = "strip"
-    """It is left out."""
-    REPLACE = "replace"
-    """U+FFFD takes its place."""
-
-    @property
-    def replacement(self) -> str | None:
-        """What takes its place; None where it fails."""
-        return {NulCharacters.STRIP: "", NulCharacters.REPLACE: "\ufffd"}.get(self)
-
-
-class Extraction(StrEnum):
-    """How a table's rows leave the source; the values of `extraction`."""
-
-    AUTO = "auto"
-    QUERY_PER_CHUNK = "query_per_chunk"
-    ONE_QUERY = "one_query"
 
 
 @dataclass(frozen=True, slots=True)

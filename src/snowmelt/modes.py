@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from snowmelt.choices import Mode
 from snowmelt.formats import utc
-from snowmelt.model import ENDED, Column, Mode, Relation, TableJob, Writer, into
+from snowmelt.model import ENDED, Column, Relation, TableJob, Writer, into
 from snowmelt.preflight.surroundings import APPEND, TargetSurroundings, UniqueKey
 from snowmelt.preflight.target_limits import uniqueness
 from snowmelt.refusal import Refusal

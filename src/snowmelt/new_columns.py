@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from snowmelt.alterations import add_column, quote, rename_column
-from snowmelt.column_wishes import ColumnNames, NewColumns
+from snowmelt.choices import ColumnNames, NewColumns
 from snowmelt.model import Column, LastLoad, TableJob, TargetColumn, TargetState
 from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusal import Refusal

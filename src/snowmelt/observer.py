@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from snowmelt.errors import SnowmeltError
-from snowmelt.model import (
-    Claim,
-    LoadTable,
-    Outcome,
-)
+from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Replanned
 from snowmelt.status import TableStatus
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
+from snowmelt.choices import Mode
 from snowmelt.estimates.chunk_sizes import ChunkSizes
 from snowmelt.estimates.credits import WarehouseTime
 from snowmelt.estimates.disk import DiskNeed
@@ -15,7 +16,6 @@ from snowmelt.estimates.estimate import Circumstances, RunEstimate, TableEstimat
 from snowmelt.estimates.memory import Memory
 from snowmelt.estimates.snapshots import snapshot_facts
 from snowmelt.formats import counted, size, span, utc
-from snowmelt.model import Mode
 from snowmelt.preflight.surroundings import problems
 from snowmelt.refusal import Refusal
 from snowmelt.table_plan import TablePlan

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from snowmelt.choices import Extraction, Mode
 from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, query_once, whole_table
 from snowmelt.chunking.keys import KeyProblem, keys_of
 from snowmelt.chunking.sizing import ChunkSize, chunk_size, row_bytes
@@ -14,7 +15,7 @@ from snowmelt.errors import CountMismatch, SnowmeltError
 from snowmelt.examination import examine
 from snowmelt.extraction import ROWS_PER_SECOND, Way, counted, pick, recounted
 from snowmelt.incremental import plan_increment
-from snowmelt.model import Extraction, Mode, Relation, StoredLoad, TableJob, TargetState, into
+from snowmelt.model import Relation, StoredLoad, TableJob, TargetState, into
 from snowmelt.modes import mode_refusals, rights_of, rows_refusals
 from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from snowmelt.alterations import drop_not_null, quote, retype, table_of
+from snowmelt.choices import Extraction, Mode
 from snowmelt.columns import Columns
-from snowmelt.model import Column, Extraction, Mode, StoredLoad, TableJob, TargetColumn
+from snowmelt.model import Column, StoredLoad, TableJob, TargetColumn
 from snowmelt.plan import Refusal
 from snowmelt.ports import QuerySource, Source
 from snowmelt.situation import Situation

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.model import (
     Column,
     Mark,
-    Mode,
     Relation,
     StoredLoad,
     TableJob,

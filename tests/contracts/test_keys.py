@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from snowmelt.choices import KeyType
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.chunking.keys import KeyProblem, keys_of
 from snowmelt.chunking.strategies import FAR_OVER, chunks_of
 from snowmelt.extraction import counted, recounted
-from snowmelt.model import ChunkKey, KeyType, Relation, Tag
+from snowmelt.model import ChunkKey, Relation, Tag
 from snowmelt.standin.server import StandIn
 from tests.contracts.places import Made, Place, Snowflake
 

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pyarrow as pa
 from psycopg import sql
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.chunks import Chunk, Key, KeyKind, KeyRange
 from snowmelt.errors import NeedsStaging
 from snowmelt.model import (
     Column,
     Identity,
     LoadTable,
-    Mode,
     Relation,
     SourceTable,
     TableJob,

@@ -14,18 +14,11 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltError, TooHeavy
-from snowmelt.model import (
-    Claim,
-    Identity,
-    LoadTable,
-    Mode,
-    SourceTable,
-    TableJob,
-    TargetTable,
-)
+from snowmelt.model import Claim, Identity, LoadTable, SourceTable, TableJob, TargetTable
 from snowmelt.ports import Settled
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.load import PostgresLoad, PostgresTarget

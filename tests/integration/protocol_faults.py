@@ -14,7 +14,7 @@ import pytest
 from snowmelt.chunking.chunks import Chunk
 from snowmelt.model import Claim
 from snowmelt.ports import Settled
-from snowmelt.postgres import claims, loads, queries, runs
+from snowmelt.postgres import claims, finish, queries, runs
 from snowmelt.postgres.claims import PostgresClaims
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.load import PostgresLoad
@@ -109,7 +109,7 @@ def take_over_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def finish_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loads, "brief", _asynchronous)
+    monkeypatch.setattr(finish, "brief", _asynchronous)
 
 
 def finish_without_recount(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
+from snowmelt.choices import NulCharacters
 from snowmelt.errors import ValueDoesNotFit
-from snowmelt.model import NulCharacters
 from snowmelt.postgres import encode
 from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.types import created_type, loadable, target_type

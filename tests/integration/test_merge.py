@@ -11,8 +11,8 @@ from typing import Any, LiteralString
 import pyarrow as pa
 import pytest
 
+from snowmelt.choices import Mode
 from snowmelt.errors import Blocked, TableError
-from snowmelt.model import Mode
 from snowmelt.postgres import load as loading
 from tests.integration.merging import INSERT_ONLY, UPSERT, Bench, Benches, batch
 from tests.support import Database

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from snowmelt.choices import NulCharacters
 from snowmelt.demo.postgres import LocalPostgres
-from snowmelt.model import Column, NulCharacters
+from snowmelt.model import Column
 from snowmelt.preflight.findings import shown
 from snowmelt.preflight.questions import (
     FIRST_DAY,

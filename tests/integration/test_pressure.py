@@ -21,11 +21,7 @@ from snowmelt.config import load_config
 from snowmelt.demo.place import Place, find_wheel, roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ConnectionLost
-from snowmelt.model import (
-    Claim,
-    LoadTable,
-    Outcome,
-)
+from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.observer import Silence
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.pressure import PostgresGauge

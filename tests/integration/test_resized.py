@@ -20,13 +20,7 @@ from snowmelt.errors import (
     RetriableError,
     TooHeavy,
 )
-from snowmelt.model import (
-    Identity,
-    LoadTable,
-    Outcome,
-    Reading,
-    SourceTable,
-)
+from snowmelt.model import Identity, LoadTable, Outcome, Reading, SourceTable
 from snowmelt.ports import Replan, Settled
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server, Session

@@ -14,9 +14,7 @@ from snowmelt.errors import (
     ConnectionLost,
     CountMismatch,
 )
-from snowmelt.model import (
-    Claim,
-)
+from snowmelt.model import Claim
 from snowmelt.ports import Settled
 from snowmelt.postgres import claims as claims_module
 from snowmelt.postgres.claims import PostgresClaims

@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowmelt.alterations import retype
-from snowmelt.column_wishes import ColumnNames, NewColumns
+from snowmelt.choices import ColumnNames, Mode, NewColumns
 from snowmelt.columns import Columns, found, match, needed, spelled
 from snowmelt.model import (
     ChunkKey,
     Column,
     LastLoad,
-    Mode,
     Relation,
     SourceTable,
     TableJob,

@@ -13,9 +13,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snowmelt.choices import KeyType, Mode
 from snowmelt.config import Config, json_schema, load_config
 from snowmelt.errors import UnknownName, UsageError
-from snowmelt.model import ChunkKey, KeyType, Mode, SourceTable, TableJob, TargetTable
+from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
 RUNNING = Path(__file__).parents[1] / "data" / "running_system.json"
 ENVIRON = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from snowmelt.choices import Extraction, Snapshot
 from snowmelt.config import load_config
-from snowmelt.model import Extraction, Snapshot
 from tests.unit.test_config import ACCOUNT, changed, load, snowflake, write
 from tests.unit.test_config_problems import problems
 

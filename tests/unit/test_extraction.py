@@ -7,9 +7,10 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 
+from snowmelt.choices import Extraction
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.extraction import RESULT_HOURS, RESULT_SHARE, ROWS_PER_SECOND, Way, pick
-from snowmelt.model import Column, Extraction, Relation, SourceTable, TableJob, TargetTable
+from snowmelt.model import Column, Relation, SourceTable, TableJob, TargetTable
 from snowmelt.ports import QuerySource, Source
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.sources.snowflake.source import SnowflakeSource

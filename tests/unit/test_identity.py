@@ -13,18 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.column_wishes import ColumnNames, NewColumns
+from snowmelt.choices import ColumnNames, KeyType, Mode, NewColumns, NulCharacters
 from snowmelt.config import Config, load_config
 from snowmelt.identity import identity, table_facts, table_hash
-from snowmelt.model import (
-    ChunkKey,
-    KeyType,
-    Mode,
-    NulCharacters,
-    SourceTable,
-    TableJob,
-    TargetTable,
-)
+from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
 JOB = TableJob(
     source_name="analytics",

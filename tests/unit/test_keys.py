@@ -7,9 +7,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from snowmelt.choices import KeyType
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.chunking.keys import FoundKey, KeyProblem, key_of, keys_of, kind_of, own_key
-from snowmelt.model import ChunkKey, Column, KeyType, Relation
+from snowmelt.model import ChunkKey, Column, Relation
 
 # A column's type as its source spells it, the Arrow type it is read as, and how it is ordered.
 TYPES: list[tuple[str, pa.DataType, KeyKind | None]] = [

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from snowmelt.choices import Mode
 from snowmelt.config import Config, load_config
 from snowmelt.errors import ConfigError
-from snowmelt.model import Mode, TableJob
+from snowmelt.model import TableJob
 
 MODES = (None, "append", "insert_only", "upsert", "truncate")
 SAID = (None, True, False)

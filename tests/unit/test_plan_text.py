@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from snowmelt import formats, plan_text
+from snowmelt.choices import Snapshot
 from snowmelt.cli import plans
 from snowmelt.estimates import chunk_sizes
 from snowmelt.estimates.disk import DiskNeed
 from snowmelt.estimates.estimate import Circumstances, SourceKind, estimate
 from snowmelt.estimates.memory import Memory, MemoryLimit
 from snowmelt.estimates.snapshots import snapshot_facts
-from snowmelt.model import Identity, Snapshot, TargetState
+from snowmelt.model import Identity, TargetState
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.plan_text import Tone, disk_fact, memory_fact, run_facts, table_facts
 from snowmelt.preflight.surroundings import ForeignKey, TargetSurroundings, Trigger

@@ -14,6 +14,7 @@ from snowflake.connector import errors as sf
 from snowflake.connector.vendored import requests
 from snowflake.connector.vendored.urllib3.exceptions import ProtocolError
 
+from snowmelt.choices import Snapshot
 from snowmelt.errors import (
     ConnectionLost,
     ResultGone,
@@ -24,7 +25,7 @@ from snowmelt.errors import (
     TableError,
     TooHeavy,
 )
-from snowmelt.model import Column, Snapshot, Tag
+from snowmelt.model import Column, Tag
 from snowmelt.sources.snowflake.columns import (
     Described,
     Observed,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from snowmelt.choices import KeyType
 from snowmelt.chunking.chunks import Key, KeyKind
-from snowmelt.model import ChunkKey, Column, KeyType, Relation
+from snowmelt.model import ChunkKey, Column, Relation
 from snowmelt.types import snowflake_fact
 
 _NUMBERS = frozenset({KeyKind.NUMBER, KeyKind.FLOAT})

@@ -16,11 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snowmelt.errors import SnowmeltError
-from snowmelt.model import (
-    Claim,
-    LoadTable,
-    Outcome,
-)
+from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Replanned
 from snowmelt.status import TableStatus
 

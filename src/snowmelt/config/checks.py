@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from snowmelt.choices import Extraction, Snapshot
 from snowmelt.config.document import Document, Finding, Place, spell
 from snowmelt.config.login import login_findings
 from snowmelt.config.mode_checks import idle_overlaps, mode_findings
@@ -12,7 +13,6 @@ from snowmelt.config.models import RETIRED, Source, Table
 from snowmelt.config.outline import Outline, SourceOutline, mapping_at
 from snowmelt.config.settings import nearest
 from snowmelt.errors import UnknownName
-from snowmelt.model import Extraction, Snapshot
 
 
 def cross_findings(outline: Outline, earlier: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
+from snowmelt.choices import NulCharacters
 from snowmelt.config.checks import unknown_name
 from snowmelt.config.models import ConfigFile, Source, Table
 from snowmelt.config.modes import TopLevel, emptied_first, replaced, written_by
 from snowmelt.errors import UsageError
-from snowmelt.model import ChunkKey, NulCharacters, SourceTable, TableJob, TargetTable
+from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
 V = TypeVar("V")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from snowmelt.column_wishes import ColumnNames, NewColumns
+from snowmelt.choices import ColumnNames, Extraction, KeyType, NewColumns, NulCharacters, Snapshot
 from snowmelt.config.dsn import read_dsn
 from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.settings import (
@@ -30,7 +30,7 @@ from snowmelt.config.settings import (
     Text,
     problem,
 )
-from snowmelt.model import Extraction, KeyType, NulCharacters, Snapshot, SourceTable, TableJob
+from snowmelt.model import SourceTable, TableJob
 
 _JOB: dict[str, Any] = {
     setting.name: setting.default

@@ -30,8 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from snowmelt.choices import Mode
 from snowmelt.config.load_mode import LoadMode
-from snowmelt.model import Mode
 
 
 class Level(Protocol):

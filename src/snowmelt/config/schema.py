@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from snowmelt.choices import Extraction, KeyType, Snapshot
 from snowmelt.config.environment import VARIABLE
 from snowmelt.config.load_mode import LoadMode
 from snowmelt.config.models import ConfigFile
-from snowmelt.model import Extraction, KeyType, Snapshot
 
 _NULL = {"type": "null"}
 _VARIABLE = {"type": "string", "pattern": VARIABLE}

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pgpq import encoders, schema
 
+from snowmelt.choices import NulCharacters
 from snowmelt.errors import ValueDoesNotFit
-from snowmelt.model import NulCharacters, Piece, TargetTable
+from snowmelt.model import Piece, TargetTable
 from snowmelt.postgres.misfits import Misfit, shown_key
 from snowmelt.postgres.nuls import Changes, without_nuls
 from snowmelt.postgres.values import NULS, Check, Fault, check, unconvertible

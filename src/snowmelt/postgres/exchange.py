@@ -27,9 +27,6 @@ _RENAMES: dict[str, LiteralString] = {
     "sequence": "ALTER SEQUENCE {} RENAME TO {}",
     "table": "ALTER TABLE {} RENAME TO {}",
 }
-_CARRIED_EARLY = ("carry_options", "carry_statistics_targets", "carry_replica_identity")
-"""What may be said of a table before it takes another's place; the rest is carried under the lock."""
-_CARRIED = ("carry_owner", "carry_grants", "carry_comments", "carry_sequences")
 PATIENCE_SECONDS = 60.0
 """Of one attempt at an exchange; a load that is complete tries again as often as it takes."""
 
@@ -54,7 +51,7 @@ def carry_early(
     """Storage options, statistics targets, extended statistics and replica identity, which ANALYZE and the
     building of indexes go by; twice is no harm. Names of statistics begin with `prefix`."""
     oids = _oids(connection, outgoing, incoming)
-    _carry(connection, _CARRIED_EARLY, oids)
+    _carry(connection, oids, "carry_options", "carry_statistics_targets", "carry_replica_identity")
     cursor = connection.cursor(row_factory=dict_row)
     for row in cursor.execute(
         query("carry_extended_statistics"), {**oids, "prefix": prefix}
@@ -121,7 +118,7 @@ def _exchange(
 ) -> tuple[Name, ...]:
     oids = _oids(connection, outgoing, incoming)
     _require_alike(connection, outgoing, oids)
-    _carry(connection, _CARRIED, oids)
+    _carry(connection, oids, "carry_owner", "carry_grants", "carry_comments", "carry_sequences")
     sequences = _identities(connection, oids)
     for _, statements in sequences:
         for statement in statements:
@@ -180,9 +177,7 @@ def _identities(
     ]
 
 
-def _carry(
-    connection: psycopg.Connection, statements: Iterable[str], oids: Mapping[str, int]
-) -> None:
+def _carry(connection: psycopg.Connection, oids: Mapping[str, int], *statements: str) -> None:
     for name in statements:
         for statement in _column(connection, name, oids):
             connection.execute(_spelled(statement))

@@ -14,8 +14,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from snowmelt.choices import Mode
 from snowmelt.errors import CountMismatch, RetriableError, SnowmeltError, TableError
-from snowmelt.model import Mode, TargetTable
+from snowmelt.model import TargetTable
 from snowmelt.postgres.builds import FINISH, Builds
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
@@ -59,7 +60,7 @@ class Load:
 
 def _load(connection: psycopg.Connection, table_id: int, *, locked: bool) -> Load | None:
     cursor = connection.cursor(row_factory=dict_row)
-    statement = query("lock_load" if locked else "read_load")
+    statement = query("lock_load") if locked else query("read_load")
     row = cursor.execute(statement, {"table_id": table_id}).fetchone()
     if row is None:
         return None

@@ -18,6 +18,7 @@ import pyarrow as pa
 from psycopg import errors as pg
 from psycopg import sql
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.bounds import Bound
 from snowmelt.errors import (
     ClaimLost,
@@ -31,7 +32,6 @@ from snowmelt.model import (
     Claim,
     Column,
     LoadTable,
-    Mode,
     Piece,
     TargetColumn,
     TargetState,

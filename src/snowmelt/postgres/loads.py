@@ -8,13 +8,13 @@ from uuid import UUID
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.chunks import range_to_json
 from snowmelt.chunking.window import Window, window_from_json, window_to_json
 from snowmelt.model import (
     DEFAULT_CHUNK_ROWS,
     LastLoad,
     Mark,
-    Mode,
     SourceTable,
     StoredLoad,
     TargetTable,

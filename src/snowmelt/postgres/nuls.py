@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snowmelt.model import NulCharacters
+from snowmelt.choices import NulCharacters
 from snowmelt.postgres.json_rules import without_escaped_nuls
 
 SHOWN_KEYS = 20

@@ -10,8 +10,9 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from snowmelt.choices import Mode
 from snowmelt.errors import TableError
-from snowmelt.model import Column, Mode, TargetTable
+from snowmelt.model import Column, TargetTable
 from snowmelt.postgres.builds import Builds
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session

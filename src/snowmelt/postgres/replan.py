@@ -10,10 +10,11 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from snowmelt.choices import Mode
 from snowmelt.chunking.chunks import Key, KeyKind
 from snowmelt.chunking.histogram import DayHistogram, Loaded
 from snowmelt.errors import RetriableError, TableError
-from snowmelt.model import Mode, TargetTable
+from snowmelt.model import TargetTable
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import LOCK_TIMEOUT_MS, add_chunks, brief, evict_within
 from snowmelt.postgres.connect import Session

@@ -13,7 +13,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from snowmelt.model import Column, NulCharacters, Relation, TargetState
+from snowmelt.choices import NulCharacters
+from snowmelt.model import Column, Relation, TargetState
 from snowmelt.preflight import fit
 from snowmelt.preflight.fit import Pair
 from snowmelt.preflight.surroundings import UniqueKey

@@ -106,9 +106,9 @@ WHERE target_schema = %(schema)s AND built_on = %(built_on)s AND kind = 'index' 
 ORDER BY post_data_id
 
 -- name: columns_of
-SELECT a.attname::text FROM pg_class c
+SELECT a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s
 ORDER BY a.attnum
 
 -- name: note_disabled

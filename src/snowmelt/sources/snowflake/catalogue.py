@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from snowmelt.choices import Snapshot
 from snowmelt.errors import RetriableError, TableError
-from snowmelt.model import Column, Snapshot, SourceTable
+from snowmelt.model import Column, SourceTable
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.columns import (
     Described,

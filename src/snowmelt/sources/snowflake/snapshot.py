@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from snowmelt.model import Snapshot
+from snowmelt.choices import Snapshot
 
 Policy = tuple[str, str, str]
 """Kind, name, and the column that it is set on, empty for one of the table."""

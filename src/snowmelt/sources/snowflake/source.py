@@ -11,19 +11,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from snowmelt.choices import Snapshot
 from snowmelt.chunking.chunks import Chunk, Key, ResultBatches, Span
 from snowmelt.chunking.histogram import Grain, KeyHistogram
 from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import ResultGone, RetriableError, SourceChanged, TableError
-from snowmelt.model import (
-    Column,
-    Reading,
-    Relation,
-    ResultSet,
-    Snapshot,
-    SourceTable,
-    Tag,
-)
+from snowmelt.model import Column, Reading, Relation, ResultSet, SourceTable, Tag
 from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
 from snowmelt.sources.key_answers import coarse_histogram, fine_histograms, latest_of
