@@ -7,7 +7,7 @@ from typing import Protocol
 
 from snowmelt.errors import SnowmeltError
 from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.ports import Replanned
+from snowmelt.ports import Building, Replanned
 from snowmelt.status import TableStatus
 
 
@@ -27,6 +27,8 @@ class Observer(Protocol):
     def resized(self, table: LoadTable, claim: Claim, chunks: int) -> None: ...
 
     def replanned(self, table: LoadTable, done: Replanned) -> None: ...
+
+    def building(self, table: LoadTable, progress: Building) -> None: ...
 
     def finished(self, table: LoadTable) -> None: ...
 
@@ -55,6 +57,9 @@ class Silence:
         pass
 
     def replanned(self, table: LoadTable, done: Replanned) -> None:
+        pass
+
+    def building(self, table: LoadTable, progress: Building) -> None:
         pass
 
     def finished(self, table: LoadTable) -> None:

@@ -301,9 +301,9 @@ class Loads(Protocol):
         """
         ...
 
-    def build(self, table_id: int) -> bool:
+    def build(self, table_id: int, tell: OnBuilding) -> bool:
         """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
-        do just now."""
+        do just now. `tell` hears from other threads how far it is."""
         ...
 
     def finish(self, table_id: int) -> bool:
@@ -333,6 +333,17 @@ class Replanned:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Building:
+    """How far an index is that is being built: what the server does, and the share of that which is done, where it
+    says so."""
+
+    name: str
+    phase: str = ""
+    share: float | None = None
+
+
+OnBuilding = Callable[[Building], None]
 OpenSource = Callable[[], Source]
 
 

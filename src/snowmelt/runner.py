@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from pathlib import PurePath
 
 from snowmelt.attempts import Expanded, Resized, attempt, given_up
@@ -300,7 +301,9 @@ class Crew:
     def _build(self, hands: Hands, work: TableWork) -> bool:
         """Build something of the table; the others of this process hear that there may be more to do."""
         try:
-            built = hands.loads.build(work.table.table_id)
+            built = hands.loads.build(
+                work.table.table_id, partial(self._observer.building, work.table)
+            )
         except FatalError as error:
             if isinstance(error, RunError):
                 raise

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from snowmelt.errors import SnowmeltError
 from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.ports import Replanned
+from snowmelt.ports import Building, Replanned
 from snowmelt.status import TableStatus
 
 LINE_SECONDS = 10.0
@@ -40,6 +40,8 @@ class Gauge:
     retries: int = 0
     resized: int = 0
     state: str = "waiting"
+    doing: str = ""
+    """What it is about after its rows."""
     in_flight: dict[UUID, int] = field(default_factory=dict)
     said: float = 0.0
 
@@ -52,10 +54,14 @@ class Gauge:
         return self.base_rows + self.rows + sum(self.in_flight.values())
 
     @property
+    def what(self) -> str:
+        return self.doing if self.state == "building" else self.state
+
+    @property
     def seconds_left(self) -> float | None:
         """By the mean speed of this process so far; None before anything moved."""
         moved = self.done_rows - self.base_rows
-        if not moved or self.planned_rows is None or self.state in ("completed", "failed"):
+        if not moved or self.planned_rows is None or self.state != "loading":
             return None
         return max(self.planned_rows - self.done_rows, 0) / (moved / self.seconds)
 
@@ -120,6 +126,13 @@ class Gauges:
             gauge.base_rows, gauge.rows = done.rows, 0
             gauge.started, gauge.bytes = time.monotonic(), 0
 
+    def building(self, table: LoadTable, progress: Building) -> None:
+        share = "" if progress.share is None else f" {100 * progress.share:.0f}%"
+        with self._lock:
+            gauge = self._gauge(table)
+            gauge.state = "building"
+            gauge.doing = f"builds {progress.name}{share}"
+
     def finished(self, table: LoadTable) -> None:
         self._end(table, "completed")
 
@@ -175,7 +188,10 @@ def _say(gauges: Gauges, console: Console) -> None:
     for gauge in gauges.snapshot():
         now = time.monotonic()
         ending = gauge.state in ("completed", "failed") and gauge.said >= 0
-        moving = gauge.state == "loading" and now - max(gauge.said, gauge.started) > LINE_SECONDS
+        moving = (
+            gauge.state in ("loading", "building")
+            and now - max(gauge.said, gauge.started) > LINE_SECONDS
+        )
         if ending or moving:
             gauge.said = -1.0 if ending else now
             console.print(line(gauge), markup=False)
@@ -185,7 +201,7 @@ def line(gauge: Gauge) -> str:
     """One plain line about a table."""
     left = gauge.seconds_left
     parts = [
-        f"{gauge.name}: {gauge.state}",
+        f"{gauge.name}: {gauge.what}",
         f"{gauge.done_rows:,} rows"
         if gauge.planned_rows is None
         else f"{gauge.done_rows:,} of {gauge.planned_rows:,} rows",
@@ -212,7 +228,7 @@ def bars(gauges: Gauges) -> Table:
             Text(f"{gauge.done_rows:,} rows", justify="right"),
             Text(f"{gauge.completed_chunks:,}/{gauge.chunks:,} chunks", style="dim"),
             Text(_speed(gauge)),
-            Text(f"{_duration(left)} left" if left is not None else gauge.state, style=colour),
+            Text(f"{_duration(left)} left" if left is not None else gauge.what, style=colour),
             Text(f"{gauge.retries:,} retries" if gauge.retries else "", style="yellow"),
             Text(f"{gauge.resized:,} resized" if gauge.resized else "", style="yellow"),
         )

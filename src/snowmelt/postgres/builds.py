@@ -19,12 +19,14 @@ from psycopg.types.json import Jsonb
 
 from snowmelt.errors import Blocked, ConnectionLost, RetriableError, RunError
 from snowmelt.model import TargetTable
+from snowmelt.ports import Building, OnBuilding
 from snowmelt.postgres.claims import PAUSE_LIMIT_MS
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.failures import translate
 from snowmelt.postgres.locks import patiently
 from snowmelt.postgres.post_data import ForeignKey, PostData, from_json, indexes, to_json
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.watching import watched
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,10 @@ BUILD_LOCK_MS = 10_000
 """For the lock that a build takes on its table, behind which only writers wait."""
 _CHECK_CLIENT: LiteralString = "SET LOCAL client_connection_check_interval = 10000"
 _MEMORY: LiteralString = "SELECT set_config('maintenance_work_mem', %s, true)"
+
+
+def _nobody(_: Building) -> None:
+    """For who asks nothing."""
 
 
 class Builds:
@@ -99,8 +105,9 @@ class Builds:
         with self._session.transaction(durable=True) as connection:
             connection.execute(query("reopen_post_data"), self._names)
 
-    def step(self) -> bool:
-        """Build one of them that no other session is about; False if there is none just now.
+    def step(self, tell: OnBuilding = _nobody) -> bool:
+        """Build one of them that no other session is about; False if there is none just now. `tell` hears how far
+        it is.
 
         What can't be built is noted with its reason, and stops no other. Raises RetriableError for what passes,
         and RunError.
@@ -113,7 +120,7 @@ class Builds:
                 return False
             try:
                 with connection.transaction():
-                    self._make(connection, row)
+                    self._make(connection, row, tell)
             except psycopg.Error as error:
                 ended = self._note_failure(connection, row, error)
         if ended is not None:
@@ -128,14 +135,18 @@ class Builds:
         row = connection.execute(query("share_finish"), lock).fetchone()
         return bool(row and row[0])
 
-    def _make(self, connection: psycopg.Connection, row: Mapping[str, Any]) -> None:
+    def _make(
+        self, connection: psycopg.Connection, row: Mapping[str, Any], tell: OnBuilding
+    ) -> None:
         one = from_json(row["kind"], row["definition"])
         done = {"id": row["post_data_id"]}
         name = row["built_as"]
         if not row["is_built"]:
             if not self._is_there(connection, one, name):
-                for statement in one.build(self._into, name):
-                    connection.execute(statement)
+                statements = one.build(self._into, name)
+                pid = connection.info.backend_pid
+                with watched(self._session.server, pid, one.name, tell):
+                    _all(connection, statements)
             connection.execute(query("built_post_data"), done)
             return
         statements = one.attach(self._into, name)

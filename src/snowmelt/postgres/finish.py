@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from snowmelt.choices import Mode
 from snowmelt.errors import CountMismatch, RetriableError, SnowmeltError, TableError
 from snowmelt.model import TargetTable
+from snowmelt.ports import OnBuilding
 from snowmelt.postgres.builds import FINISH, Builds
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
@@ -77,7 +78,7 @@ def _load(connection: psycopg.Connection, table_id: int, *, locked: bool) -> Loa
     )
 
 
-def build_step(session: Session, table_id: int) -> bool:
+def build_step(session: Session, table_id: int, tell: OnBuilding) -> bool:
     """Build one index or foreign key of a load whose chunks are all committed; False if there is nothing to do
     here now. Who comes first notes what there is to build."""
     with session.transaction() as connection:
@@ -86,7 +87,7 @@ def build_step(session: Session, table_id: int) -> bool:
     if load is None or load.completed:
         return False
     if not _swaps(load) or load.furnished:
-        return load.builds(session).step()
+        return load.builds(session).step(tell)
     with brief(session) as connection:
         load = _load(connection, table_id, locked=True) if _alone(connection, table_id) else None
         if load is None or load.completed:

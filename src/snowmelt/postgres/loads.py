@@ -21,7 +21,7 @@ from snowmelt.model import (
     Writer,
 )
 from snowmelt.plan import TablePlan
-from snowmelt.ports import Replan, Replanned
+from snowmelt.ports import OnBuilding, Replan, Replanned
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.finish import build_step, finish_load
@@ -205,10 +205,10 @@ class PostgresLoads:
         """Make the target ready for rows: the table in its stead, indexes that are dropped meanwhile."""
         prepare_load(self._session, table_id, wishes)
 
-    def build(self, table_id: int) -> bool:
+    def build(self, table_id: int, tell: OnBuilding) -> bool:
         """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
         do here just now."""
-        return build_step(self._session, table_id)
+        return build_step(self._session, table_id, tell)
 
     def finish(self, table_id: int) -> bool:
         """Complete a table if every chunk is committed and all is built; False if some are not, or not any more,

@@ -117,3 +117,29 @@ SELECT source_table, target_schema || '.' || target_table AS target, watermark, 
        clock_timestamp() - set_at AS age, set_by, run_id IS NULL AS adopted
 FROM migration_status.high_water_mark
 ORDER BY set_at;
+
+-- name: index_builds
+-- Which indexes and foreign keys are missing until they are built, and how far is the server with each?
+SELECT p.target_schema || '.' || p.target_table AS target, p.kind, p.name,
+       CASE WHEN p.failed_at IS NOT NULL THEN 'failed' WHEN p.built_at IS NOT NULL THEN 'built'
+            WHEN g.pid IS NOT NULL THEN 'building' ELSE 'waiting' END AS status,
+       g.phase, round((100 * CASE WHEN g.tuples_total > 0 THEN g.tuples_done::numeric / g.tuples_total
+                                  WHEN g.blocks_total > 0 THEN g.blocks_done::numeric / g.blocks_total END), 1)
+           AS percent_of_phase,
+       p.dropped_at, p.attempts, p.error_message
+FROM migration_status.post_data p
+LEFT JOIN LATERAL (
+    SELECT b.* FROM pg_stat_progress_create_index b
+    JOIN pg_class c ON c.oid = b.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_stat_activity a USING (pid)
+    WHERE n.nspname = p.target_schema AND c.relname = p.built_on
+      AND position(quote_ident(p.built_as) IN a.query) > 0) g ON true
+WHERE p.attached_at IS NULL
+ORDER BY p.post_data_id;
+
+-- name: replaced_tables
+-- Which tables that were replaced are kept, under which name, and until when?
+SELECT target_schema || '.' || target_table AS target, previous, replaced_at, keep_until, rolled_back_at, rolled_back_by
+FROM migration_status.replacement
+WHERE dropped_at IS NULL
+ORDER BY replaced_at DESC;

@@ -59,6 +59,11 @@ ORDER BY kind DESC, built_at IS NOT NULL, post_data_id
 LIMIT 1
 FOR UPDATE OF d SKIP LOCKED
 
+-- name: build_progress
+SELECT phase, CASE WHEN tuples_total > 0 THEN tuples_done::float8 / tuples_total
+                   WHEN blocks_total > 0 THEN blocks_done::float8 / blocks_total END
+FROM pg_stat_progress_create_index WHERE pid = %(pid)s
+
 -- name: built_post_data
 UPDATE migration_status.post_data SET built_at = clock_timestamp() WHERE post_data_id = %(id)s
 
