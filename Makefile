@@ -30,7 +30,8 @@ pgbouncer:                ## Debian's package, where it may be installed; withou
 
 test-kill: $(READY)       ## the kill tests, 20 rounds each
 	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py \
-		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_faults.py -k "killed or away"
+		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_faults.py \
+		tests/acceptance/test_house_kills.py -k "killed or away"
 
 test-connector: $(READY)  ## whether a release 5 of the Snowflake connector is exact by now
 	$(BIN)/pytest -q -m slow tests/contracts/test_connector.py

@@ -93,7 +93,13 @@ class Mover:
         for database in self._databases.values():
             migrate_ledger(database.session)
             recording.record(plan, choice, database)
-        work = recording.enter(plan)
+        try:
+            work = recording.enter(plan)
+        except SnowmeltError:
+            # What of some tables was dropped already comes back.
+            self._end(plan, stop)
+            self._give_back({table.job.target for table in plan.tables}, executor or Threads())
+            raise
         observer = observer or Silence()
         observer.begins(statuses_of(plan, self.status(plan.run_id)))
         pulses = {name: Pulse() for name in self._databases}
@@ -123,7 +129,12 @@ class Mover:
         threads = max((job.parallel_threads for job in self.jobs), default=1)
         for database in self._databases.values():
             if database.keeps_house:
-                for one in restore(database, executor, threads=threads, only=targets, halt=halt):
+                try:
+                    done = restore(database, executor, threads=threads, only=targets, halt=halt)
+                except SnowmeltError as error:
+                    _log.warning("%s", error, extra={"action": "indexes_missing"})
+                    continue
+                for one in done:
                     log_restored(one)
 
     def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:

@@ -72,7 +72,7 @@ def _mode(table: TablePlan) -> str:
     job = table.job
     key = ", ".join(_name(name) for name in job.uniqueness_columns)
     if job.replace:
-        return f"replace: {table.replacement.note if table.replacement else 'as it was planned'}"
+        return f"replace {table.replacement.note if table.replacement else 'as it was planned'}"
     match job.mode:
         case Mode.APPEND:
             return "append: nobody looks whether a row is there"
@@ -146,7 +146,7 @@ def _takes(part: TableEstimate) -> list[Fact]:
             Fact(
                 "disk",
                 f"about {size(disk.heap)} of rows"
-                + (f", {size(disk.indexes)} of unique indexes" if disk.indexes else "")
+                + (f", {size(disk.indexes)} of indexes" if disk.indexes else "")
                 + f", {size(disk.wal)} of WAL",
             )
         )

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from snowmelt.alterations import drop_not_null, quote, retype, table_of
 from snowmelt.choices import Extraction, Mode
 from snowmelt.columns import Columns
+from snowmelt.formats import size
 from snowmelt.model import Column, StoredLoad, TableJob, TargetColumn
-from snowmelt.plan import Refusal
+from snowmelt.plan import Plan, Refusal
 from snowmelt.ports import QuerySource, Source
 from snowmelt.situation import Situation
 from snowmelt.types import created_type, loadable, target_type
@@ -112,3 +113,19 @@ def resume_refusals(situation: Situation, stored: StoredLoad) -> list[Refusal]:
 
 def _listed(names: Iterable[object]) -> str:
     return ", ".join(str(name) for name in names)
+
+
+def room_refusals(plan: Plan) -> tuple[Refusal, ...]:
+    """A table is loaded beside the one that it replaces: both have to fit."""
+    need = plan.estimate().disk
+    if need.free is None or need.fits_without_wal is not False:
+        return ()
+    if not any(table.job.replace for table in plan.tables):
+        return ()
+    return (
+        Refusal(
+            f"the tables that are loaded take about {size(need.tables)} beside those that they replace, and "
+            f"{size(need.free)} are free on the target's disk",
+            "make room, or load with mode: truncate, which frees what a table takes before it is loaded",
+        ),
+    )

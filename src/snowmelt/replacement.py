@@ -30,9 +30,9 @@ class Replacement:
     def note(self) -> str:
         """What a plan says of it."""
         if self.way is Way.SWAP:
-            return "replaced by swap: readers have the old rows until the new table takes its place"
+            return "by swap: readers have the old rows until the new table takes its place"
         return (
-            "replaced by TRUNCATE and INSERT in one transaction, for which readers wait, as it can't be "
+            "by TRUNCATE and INSERT in one transaction, for which readers wait, as it can't be "
             f"swapped: {'; '.join(self.obstacles)}"
         )
 

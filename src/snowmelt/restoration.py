@@ -68,7 +68,7 @@ def _build(session: Session, found: Missing, halt: threading.Event) -> None:
         except Blocked:
             tries += 1
             if tries > PATIENCE:
-                raise
+                return
             halt.wait(BLOCKED_PAUSE_SECONDS)
 
 

@@ -21,7 +21,6 @@ from snowmelt.errors import (
     UnknownName,
 )
 from snowmelt.estimates.circumstances import circumstances
-from snowmelt.formats import size
 from snowmelt.identity import identity, table_facts, table_hash
 from snowmelt.matching import is_named, is_same, names_of
 from snowmelt.model import Mark, StoredLoad, TableJob, Writer
@@ -32,7 +31,7 @@ from snowmelt.ports import Source
 from snowmelt.postgres.server import look_at_server
 from snowmelt.postgres.surroundings import look
 from snowmelt.preflight.server import server_problems
-from snowmelt.refusal import Refusal
+from snowmelt.refusals import room_refusals
 from snowmelt.situation import Situation
 
 _log = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ class Survey:
             tables=tuple(tables),
             circumstances=circumstances(self._config, self._databases, servers),
         )
-        refusals = (*planned.run_refusals, *_room_refusals(planned))
+        refusals = (*planned.run_refusals, *room_refusals(planned))
         return dataclasses.replace(planned, run_refusals=refusals)
 
     def _connections(self) -> int:
@@ -228,22 +227,6 @@ class Survey:
         return database.loads.mark(str(facts["connection"]), job.source, job.target)
 
 
-def _room_refusals(plan: Plan) -> tuple[Refusal, ...]:
-    """A table is loaded beside the one that it replaces: both have to fit."""
-    need = plan.estimate().disk
-    if need.free is None or need.fits_without_wal is not False:
-        return ()
-    if not any(table.job.replace for table in plan.tables):
-        return ()
-    return (
-        Refusal(
-            f"the tables that are loaded take about {size(need.tables)} beside those that they replace, and "
-            f"{size(need.free)} are free on the target's disk",
-            "make room, or load with mode: truncate, which frees what a table takes before it is loaded",
-        ),
-    )
-
-
 def _allowed(job: TableJob, choice: Choice) -> str | None:
     if choice.allow_truncate:
         return "--allow-truncate"
@@ -255,7 +238,7 @@ def _left(restarted: StoredLoad | None, others: Sequence[Writer]) -> int | None:
     others = [
         writer for writer in others if writer.is_there and (writer.completed or not writer.beside)
     ]
-    if restarted is not None and restarted.shadow is None:
+    if restarted is not None and (restarted.shadow is None or restarted.completed):
         # Of an upsert they are fewer where it wrote a row twice, and then not known to be ours.
         return restarted.completed_rows if restarted.began_empty else None
     return others[0].target_rows if others and others[0].completed else None

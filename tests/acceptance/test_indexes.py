@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+import snowmelt
+from snowmelt.config import load_config
+from snowmelt.errors import Refused
+from snowmelt.postgres import locks
 from tests import support
 from tests.acceptance.nights import NOON, Nights
-from tests.support import Database
+from tests.support import Database, config_for, write_config
 
 RICH = """
     CREATE TABLE other (id bigint PRIMARY KEY);
@@ -182,3 +186,29 @@ def test_a_person_who_was_first_is_no_obstacle(nights: Nights) -> None:
     )
     assert nights.command("indexes", "restore").returncode == 0
     assert described(database) == before
+
+
+def test_what_is_refused_in_the_middle_gives_them_back(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two tables the second is held by a reader: the run ends, and the first has its indexes."""
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 1.0)
+    database = nights.database
+    database.execute('CREATE TABLE "U" (id bigint); CREATE INDEX of_u ON "U" (id)')
+    nights.run("CREATE TABLE U AS SELECT id FROM T")
+    before = described(database)
+    tables = [nights.table, {"source": "U", "disable_index": True}]
+    config = load_config(
+        write_config(nights.folder, config_for(database, nights.source, *tables)), environ={}
+    )
+    with database.connect() as reader, reader.transaction(), snowmelt.open(config) as mover:
+        reader.execute('SELECT count(*) FROM "U"')
+        plan = mover.plan()
+        with pytest.raises(Refused) as caught:
+            mover.run(plan)
+    assert "drop indexes of the target" in str(caught.value)
+    assert described(database) == before
+    with snowmelt.open(config) as mover:
+        mover.run(mover.plan()).raise_for_failures()
+    assert described(database) == before
+    assert nights.loaded() == nights.rows()

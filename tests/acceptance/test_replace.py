@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests import support
 from tests.acceptance.nights import NOON, Nights
-from tests.support import Database
+from tests.support import Database, config_for, write_config
 
 RICH = """
     CREATE ROLE owner_{n}; CREATE ROLE reader_{n}; CREATE ROLE clerk_{n};
@@ -122,6 +123,7 @@ def test_all_that_belongs_to_the_table_goes_over(nights: Nights) -> None:
     assert (
         database.value("""INSERT INTO "T" (id) VALUES (499) RETURNING serial_number""") > last + 100
     )
+    assert database.value('SELECT count(*) - count(DISTINCT number) FROM "T"') == 0
     assert database.value("SELECT count(*) FROM pg_statistic_ext_data") == 2
     nights.run(f"INSERT INTO T VALUES (200, {NOON}, 'new')")
     database.execute('DELETE FROM "T" WHERE id = 499')
@@ -333,8 +335,50 @@ def test_what_fails_leaves_the_target_as_it_is(nights: Nights) -> None:
     told = nights.migrate(code=1)
     assert "once" in str(told)
     assert nights.loaded() == before
+    noted = "SELECT count(*), max(attempts) FROM migration_status.post_data WHERE name = 'once'"
+    assert database.execute(noted) == [(1, 1)]
     nights.command("abort", str(told["run_id"]))
     assert leftovers(database) == []
     nights.run("DELETE FROM T WHERE id >= 100")
     nights.migrate()
     assert nights.loaded() == nights.rows()
+
+
+def test_a_table_that_is_loaded_twice_in_a_run(nights: Nights) -> None:
+    """A run goes on since another table failed; the one that was replaced is loaded anew."""
+    nights.run("CREATE TABLE U AS SELECT 1 AS id", f"INSERT INTO T VALUES (100, {NOON}, 'new')")
+    other = {"source": "U", "target": "U"}
+    nights.database.execute('CREATE TABLE "U" (id int CHECK (id > 1))')
+    tables = [{**nights.table, "keep_previous_hours": 2}, other]
+    config = write_config(nights.folder, config_for(nights.database, nights.source, *tables))
+    assert support.snowmelt(config, "migrate").returncode == 1
+    nights.database.execute('ALTER TABLE "U" DROP CONSTRAINT "U_id_check"')
+    for _ in range(2):
+        ended = support.snowmelt(config, "migrate", "--restart-table", "T")
+        assert ended.returncode == 0, ended.stdout
+        nights.database.execute("UPDATE migration_status.run SET ending = 'failed'")
+    assert nights.loaded() == nights.rows()
+
+
+def test_cleanup_drops_what_is_over_and_what_nobody_goes_on_with(nights: Nights) -> None:
+    database = nights.database
+    nights.migrate(keep_previous_hours=5)
+    nights.migrate(keep_previous_hours=5)
+    database.execute('ALTER TABLE "T" ADD CONSTRAINT once UNIQUE (note)')
+    nights.run(f"INSERT INTO T VALUES (100, {NOON}, 'n7')")
+    told = nights.migrate(code=1, keep_previous_hours=5)
+    kept = leftovers(database)
+    assert [name[:13] for name in kept] == ["snowmelt_new_", "snowmelt_old_"]
+    assert "dropped" in nights.command("cleanup").stdout
+    assert leftovers(database) == kept  # the run may be resumed, and the time is not over
+    database.execute(
+        "UPDATE migration_status.replacement SET keep_until = now() - interval '1 second'"
+    )
+    database.execute(
+        "UPDATE migration_status.run SET ending = 'aborted' WHERE run_id = %s", [told["run_id"]]
+    )
+    assert all(name in nights.command("cleanup", "--dry-run").stdout for name in kept)
+    assert leftovers(database) == kept
+    assert nights.command("cleanup").returncode == 0
+    assert leftovers(database) == []
+    assert "no replaced table" in nights.command("rollback").stdout

@@ -15,7 +15,7 @@ _INDEX_FILL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Bytes of a table's rows, of its primary key and unique indexes, and of the WAL written for both."""
+    """Bytes of a table's rows, of its indexes, and of the WAL written for both."""
 
     heap: int
     indexes: int

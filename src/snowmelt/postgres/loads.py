@@ -29,7 +29,7 @@ from snowmelt.postgres.marks import adopt_mark, mark_of, place_of_load
 from snowmelt.postgres.preparing import Wishes, abandon_load, drop_shadows, prepare_load
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.replan import replan_chunks
-from snowmelt.postgres.shadow import shadow_name, shadow_of
+from snowmelt.postgres.shadow import new_shadow_name, shadow_of
 from snowmelt.postgres.stored_columns import (
     columns_from_json,
     columns_to_json,
@@ -81,7 +81,7 @@ class PostgresLoads:
                             "connection": plan.facts.get("connection", ""),
                             "window": window_to_json(window) if window else None,
                             "filter": job.source.filter,
-                            "replaces": _replaces(run_id, plan),
+                            "replaces": _replaces(plan),
                         }
                     ),
                     "truncation": Jsonb(
@@ -217,11 +217,11 @@ class PostgresLoads:
         return finish_load(self._session, table_id)
 
 
-def _replaces(run_id: UUID, plan: TablePlan) -> dict[str, object] | None:
+def _replaces(plan: TablePlan) -> dict[str, object] | None:
     if plan.replacement is None:
         return None
     return {
-        "shadow": shadow_name(run_id, plan.job.target),
+        "shadow": new_shadow_name(),
         "way": plan.replacement.way.value,
         "rows": plan.truncation.rows if plan.target.has_rows else 0,
         "hours": plan.job.keep_previous_hours or 0,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
-from uuid import UUID
+from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -45,14 +44,9 @@ class Shadow:
         return TargetTable(self.table.database, self.table.schema, name)
 
 
-def shadow_name(run_id: UUID, target: TargetTable) -> str:
-    """Of a run and a target, so that a second worker finds the first one's; 25 bytes.
-
-    >>> shadow_name(UUID(int=1), TargetTable("db", "public", "visits"))
-    'snowmelt_new_1e60caa76f17'
-    """
-    whole = f"{run_id} {target.schema} {target.name}".encode()
-    return f"snowmelt_new_{hashlib.md5(whole, usedforsecurity=False).hexdigest()[:12]}"
+def new_shadow_name() -> str:
+    """A name that no other load has; 25 bytes. The ledger keeps it with the load."""
+    return f"snowmelt_new_{uuid4().hex[:12]}"
 
 
 def shadow_of(plan: object, schema: str, database: str = "") -> Shadow | None:

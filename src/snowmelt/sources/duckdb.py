@@ -197,8 +197,11 @@ class DuckDBSource:
         names = ", ".join(quoted(column.name) for column in columns)
         query = f"SELECT {names} FROM {self._relation(table)} {_where(table, _predicate(chunk))}"
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
-        with self._failing(table) as cursor:
-            reader = cursor.sql(query).to_arrow_reader(_batch_rows(schema))
+        # The reader is closed at once, not when the last who knows of an error forgets it: it holds rows still.
+        with (
+            self._failing(table) as cursor,
+            cursor.sql(query).to_arrow_reader(_batch_rows(schema)) as reader,
+        ):
             yield Reading(self._batches(reader, schema, table))
         self._check_snapshot(table, snapshot)
 

@@ -107,7 +107,7 @@ ORDER BY p.target_schema, p.target_table
 -- name: noted_indexes
 -- By the names that they have in their target, and on the table that is loaded in its stead.
 SELECT name, built_as FROM migration_status.post_data
-WHERE target_schema = %(schema)s AND built_on = %(built_on)s AND kind = 'index' AND failed_at IS NULL
+WHERE target_schema = %(schema)s AND built_on = %(built_on)s AND kind = 'index'
 ORDER BY post_data_id
 
 -- name: columns_of

@@ -193,10 +193,12 @@ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass A
 ORDER BY s.oid
 
 -- name: identity_sequences
--- Of both tables, by column: each has its own. The incoming one goes on where the other is, with its grants.
+-- Of both tables, by column: each has its own. The incoming one goes on where the other is, if that is farther, and gets its grants.
 SELECT so.relname::text AS name, n.nspname::text AS schema,
        si.relname::text AS made_as,
-       format('SELECT setval(%%L, last_value, is_called) FROM %%s', i.sequence::regclass, o.sequence::regclass) AS value,
+       format('SELECT setval(%%L, o.last_value, o.is_called) FROM %%s o, %%s i WHERE o.last_value %%s i.last_value',
+              i.sequence::regclass, o.sequence::regclass, i.sequence::regclass,
+              CASE WHEN q.seqincrement < 0 THEN '<' ELSE '>' END) AS value,
        ARRAY(SELECT format('GRANT %%s ON SEQUENCE %%s TO %%s%%s', g.privilege_type, i.sequence::regclass,
                            CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
                            CASE WHEN g.is_grantable AND g.grantee NOT IN (0, so.relowner)
@@ -209,7 +211,7 @@ JOIN (SELECT a.attname, d.objid AS sequence FROM pg_depend d
       JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attidentity <> ''
       WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'i' AND d.refobjid = %(incoming)s) i USING (attname)
 JOIN pg_class so ON so.oid = o.sequence JOIN pg_namespace n ON n.oid = so.relnamespace
-JOIN pg_class si ON si.oid = i.sequence
+JOIN pg_class si ON si.oid = i.sequence JOIN pg_sequence q ON q.seqrelid = i.sequence
 ORDER BY o.sequence
 
 -- name: sequences_of
