@@ -100,6 +100,19 @@ class Builds:
             cursor = connection.cursor(row_factory=dict_row)
             return cursor.execute(query("open_post_data"), self._names).fetchall()
 
+    def forget_changed(
+        self, connection: psycopg.Connection, there: Mapping[tuple[str, str], PostData]
+    ) -> None:
+        """Forget what failed and is not `there` any more, by kind and name, or is there otherwise: whoever saw to
+        the cause may have dropped it. What was made of it goes."""
+        cursor = connection.cursor(row_factory=dict_row)
+        for row in cursor.execute(query("failed_post_data"), self._names).fetchall():
+            one = from_json(row["kind"], row["definition"])
+            if there.get((one.kind, one.name)) == one:
+                continue
+            connection.execute(one.undo(self._into, row["built_as"]))
+            connection.execute(query("forget_failed"), {"id": row["post_data_id"]})
+
     def reopen(self) -> None:
         """Give what failed its attempts back."""
         with self._session.transaction(durable=True) as connection:

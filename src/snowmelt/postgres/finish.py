@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,14 +129,15 @@ def _names(connection: psycopg.Connection, load: Load) -> list[tuple[str, str]]:
 
 def _note_post_data(session: Session, connection: psycopg.Connection, load: Load) -> None:
     builds, into = load.builds(session), load.into
-    first = len(_names(connection, load))
+    taken = {built_as for _, built_as in _names(connection, load)}
     if oid_of(connection, load.target) is None:
         key = load.plan.get("primary_key", [])
-        made = [_primary_key(load.target, key)] if key and not first else []
+        made = [_primary_key(load.target, key)] if key and not taken else []
     else:
         carry_early(connection, load.target, into, f"{into.name}_s")
         made = _unnoted(connection, load)
-    named = {f"{into.name}_{first + n}": index for n, index in enumerate(made)}
+    free = (name for n in itertools.count() if (name := f"{into.name}_{n}") not in taken)
+    named = dict(zip(free, made, strict=False))
     builds.note(connection, load.table_id, named, dropped=False)
     if not load.furnished:
         keys = {key.name: key for key in foreign_keys(connection, load.target)}
@@ -316,10 +318,22 @@ def _refill(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     def once() -> None:
         connection.execute(sql.SQL(truncate).format(target))
         connection.execute(fill)
+        _require_all(connection, load, shadow)
 
     patiently(connection, (load.target,), once, purpose="refill the target")
     connection.execute(sql.SQL("ANALYZE {}").format(target))
     drop_table(connection, shadow.table)
+
+
+def _require_all(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
+    """Rules and triggers of the target may leave rows out, or put them elsewhere."""
+    loaded, there = (count_within(connection, table) for table in (shadow.table, load.target))
+    if there != loaded:
+        raise TableError(
+            f"of {loaded:,} rows that it was to be filled with the target has {there:,}: it is not replaced",
+            table=str(load.target),
+            remedy="see which rule, trigger or policy of the target keeps rows out of it, then run again",
+        )
 
 
 def _note_rows(connection: psycopg.Connection, load: Load, written: int) -> None:

@@ -35,7 +35,7 @@ class Index:
     is_partitioned: bool = False
     is_conditional: bool = False
     is_referenced: bool = False
-    """Whether foreign keys of other tables go by it."""
+    """Whether foreign keys of other tables go by it, or views that group by its key."""
     is_clustered: bool = False
     is_replica_identity: bool = False
     is_deferrable: bool = False
@@ -77,7 +77,7 @@ class Index:
         target, index = identifier(table), sql.Identifier(name)
         place = sql.Identifier(table.schema, name)
         made: list[sql.Composed] = []
-        if self.constraint in _KEYS:
+        if self.constraint in _KEYS and not self.is_exclusion:
             add: LiteralString = "ALTER TABLE {} ADD CONSTRAINT {} {} USING INDEX {}{}"
             timing: LiteralString = " DEFERRABLE" if self.is_deferrable else ""
             timing += " INITIALLY DEFERRED" if self.is_deferred else ""
@@ -101,6 +101,11 @@ class Index:
             identity: LiteralString = "ALTER TABLE {} REPLICA IDENTITY USING INDEX {}"
             made.append(sql.SQL(identity).format(target, index))
         return made
+
+    def undo(self, table: TargetTable, name: str) -> sql.Composed:
+        """What drops it where it is not attached, if it is there."""
+        index: LiteralString = "DROP INDEX IF EXISTS {}"
+        return sql.SQL(index).format(sql.Identifier(table.schema, name))
 
     def drop(self, table: TargetTable) -> sql.Composed:
         """What drops it, with its constraint."""
@@ -146,6 +151,11 @@ class ForeignKey:
             of: LiteralString = "COMMENT ON CONSTRAINT {} ON {} IS {}"
             made.append(sql.SQL(of).format(key, target, sql.Literal(self.comment)))
         return made
+
+    def undo(self, table: TargetTable, name: str) -> sql.Composed:
+        """What drops it, if it is there."""
+        drop: LiteralString = "ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {}"
+        return sql.SQL(drop).format(identifier(table), sql.Identifier(name))
 
 
 PostData = Index | ForeignKey

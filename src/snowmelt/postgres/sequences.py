@@ -29,7 +29,8 @@ def past_the_rows(
     connection: psycopg.Connection, target: TargetTable, rows_of: TargetTable
 ) -> None:
     """Set the sequences of the target's serial and identity columns past the values that are in `rows_of`, which
-    has the same columns. A sequence never goes back; this outlives a rollback."""
+    has the same columns. A sequence never goes back; this outlives a rollback. One that may not be set, or can't go so far,
+    is told of."""
     cursor = connection.cursor(row_factory=dict_row)
     table_oid = oid_of(connection, target)
     there = {
@@ -53,7 +54,7 @@ def past_the_rows(
         try:
             with connection.transaction():
                 connection.execute(statement)
-        except pg.InsufficientPrivilege as error:
+        except (pg.InsufficientPrivilege, pg.NumericValueOutOfRange) as error:
             _log.warning(
                 "%s: the sequence %s may be behind the rows: %s",
                 target,

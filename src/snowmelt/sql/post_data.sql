@@ -14,7 +14,9 @@ SELECT x.relname::text AS name, i.indisunique AS is_unique, i.indisprimary AS is
        i.indisclustered AS is_clustered, i.indisreplident AS is_replica_identity,
        (SELECT jsonb_object_agg(a.attnum, a.attstattarget) FROM pg_attribute a
         WHERE a.attrelid = x.oid AND a.attstattarget >= 0) AS statistics,
-       EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid) AS is_referenced,
+       EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid)
+           OR EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid
+                        AND d.deptype = 'n') AS is_referenced,
        i.indexprs IS NOT NULL OR i.indpred IS NOT NULL AS is_conditional
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
@@ -105,10 +107,19 @@ GROUP BY p.target_schema, p.target_table
 ORDER BY p.target_schema, p.target_table
 
 -- name: noted_indexes
--- By the names that they have in their target, and on the table that is loaded in its stead.
+-- By the names that they have in their target, and on the table that is loaded in its stead; those that failed too.
 SELECT name, built_as FROM migration_status.post_data
 WHERE target_schema = %(schema)s AND built_on = %(built_on)s AND kind = 'index'
 ORDER BY post_data_id
+
+-- name: failed_post_data
+SELECT post_data_id, kind, name, built_as, definition FROM migration_status.post_data
+WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(built_on)s
+  AND failed_at IS NOT NULL AND attached_at IS NULL
+ORDER BY post_data_id
+
+-- name: forget_failed
+DELETE FROM migration_status.post_data WHERE post_data_id = %(id)s
 
 -- name: columns_of
 SELECT a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -34,7 +34,7 @@ WHERE NOT (d.classid = 'pg_type'::regclass AND d.objid IN (s.reltype, s.typarray
   AND NOT (d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND EXISTS (
       SELECT FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
       WHERE r.oid = d.objid AND r.rulename = '_RETURN' AND v.relkind = 'v' AND v.relpersistence <> 't'
-        AND pg_has_role(v.relowner, 'USAGE')))
+        AND pg_has_role(v.relowner, 'USAGE') AND has_schema_privilege(v.relnamespace, 'CREATE')))
   -- Of its own foreign keys; one of another table is here as that table's constraint.
   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
       SELECT FROM pg_trigger t JOIN pg_constraint k ON k.oid = t.tgconstraint
