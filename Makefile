@@ -16,7 +16,7 @@ test: lint pgbouncer fast ## what CI runs
 	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/acceptance tests/integration
 
 fast: $(READY)            ## unit tests, and the contracts of sources
-	$(BIN)/pytest -q -m "not slow" tests/unit tests/contracts
+	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/contracts tests/unit
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ pgbouncer:                ## Debian's package, where it may be installed; withou
 
 test-kill: $(READY)       ## the kill tests, 20 rounds each
 	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py \
-		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_faults.py \
+		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_outages.py \
 		tests/acceptance/test_house_kills.py -k "killed or away"
 
 test-connector: $(READY)  ## whether a release 5 of the Snowflake connector is exact by now

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,8 @@ import duckdb
 import psycopg
 
 SECONDS = 120
+_SHARED_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30  # bytes: a server's log of 1 GB, and databases of 8 MB, for some workers of pytest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,17 @@ class Database:
 
     def value(self, statement: LiteralString, parameters: Sequence[object] = ()) -> Any:
         return self.execute(statement, parameters)[0][0]
+
+
+@functools.cache
+def memory() -> Path | None:
+    """A folder in memory, if there is room for servers; with TMPDIR set, they are there."""
+    if "TMPDIR" in os.environ or not os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
+        return None
+    found = os.statvfs(_SHARED_MEMORY)
+    room = found.f_bavail * found.f_frsize >= _ROOM
+    # The programs may be copied there, to be run.
+    return _SHARED_MEMORY if room and not found.f_flag & os.ST_NOEXEC else None
 
 
 def duckdb_file(path: Path, *statements: str) -> Path:

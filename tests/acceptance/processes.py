@@ -173,6 +173,13 @@ def chunk_states(database: Database) -> dict[str, int]:
     )
 
 
+def end_leases(database: Database) -> None:
+    """Those of killed workers, as if a minute had passed."""
+    database.execute(
+        "UPDATE migration_status.worker SET heartbeat_at = heartbeat_at - interval '1 min'"
+    )
+
+
 def completed(database: Database) -> int:
     return chunk_states(database).get("completed", 0)
 

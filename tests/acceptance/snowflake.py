@@ -11,6 +11,8 @@ from typing import LiteralString
 import pyarrow as pa
 from psycopg import sql
 
+import snowmelt
+from snowmelt.config import load_config
 from snowmelt.standin.server import StandIn, StandInColumn
 from tests.support import Database, write_config
 
@@ -90,6 +92,12 @@ def snowflake_config(
         **top,
     }
     return write_config(folder, {k: v for k, v in document.items() if v is not None})
+
+
+def migrate(config: Path) -> None:
+    """A run of the config in this process; raises what it fails with."""
+    with snowmelt.open(load_config(config, environ={})) as mover:
+        mover.run(mover.plan()).raise_for_failures()
 
 
 def table_of(

@@ -17,6 +17,7 @@ from snowmelt.errors import Refused
 from snowmelt.postgres import locks
 from tests import support
 from tests.acceptance.nights import NOON, Nights
+from tests.acceptance.processes import end_leases
 from tests.support import Database, config_for, write_config
 
 RICH = """
@@ -166,7 +167,7 @@ def test_after_a_kill_the_next_run_or_a_command_gives_them_back(nights: Nights) 
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert described(database) == []
-    time.sleep(2.5)  # the lease
+    end_leases(database)
     restored = nights.command("indexes", "restore", "--threads", "2")
     assert restored.returncode == 0, restored.stderr
     assert described(database) == before

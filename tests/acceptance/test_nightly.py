@@ -14,7 +14,7 @@ from snowmelt.postgres.queries import migrations
 from snowmelt.standin.server import StandIn
 from snowmelt.survey import Choice
 from tests.acceptance.nights import NOON, Nights
-from tests.acceptance.processes import Background, wait_until
+from tests.acceptance.processes import Background, end_leases, wait_until
 from tests.acceptance.snowflake import expected_minutes, minutes, snowflake_config, target_minutes
 from tests.support import Database
 from tests.support import snowmelt as command
@@ -81,9 +81,6 @@ HELD: LiteralString = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-LEASES_OVER: LiteralString = (
-    "UPDATE migration_status.worker SET heartbeat_at = heartbeat_at - interval '1 min'"
-)
 
 
 def killed(nights: Nights) -> int:
@@ -96,7 +93,7 @@ def killed(nights: Nights) -> int:
             run.send(signal.SIGKILL)
             wait_until(lambda: not run.running, "the run to be gone")
     nights.database.execute('DROP TRIGGER hold ON "T"; DROP FUNCTION hold()')
-    nights.database.execute(LEASES_OVER)
+    end_leases(nights.database)
     left = len(nights.loaded())
     assert 40 <= left < 80
     return left

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +11,16 @@ import pytest
 
 from snowmelt.standin.faults import Faults
 from snowmelt.standin.server import StandIn
-from tests.acceptance.processes import FAILED, Background, Gate, create_target
+from tests.acceptance.faulty import BY_DAY, ROWS, TABLE, WAYS, config_of
+from tests.acceptance.processes import FAILED
 from tests.acceptance.snowflake import (
     expected_minutes,
+    migrate,
     minutes,
     snowflake_config,
     target_minutes,
 )
-from tests.support import Database, snowmelt
-
-ROWS = 4_000
-TABLE = "VISITS"
-BY_DAY: dict[str, object] = {"source": TABLE, "chunking_columns": ["at"]}
-WAYS: dict[str, dict[str, object]] = {"query_per_chunk": BY_DAY, "one_query": {"source": TABLE}}
+from tests.support import SECONDS, Database, snowmelt
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +35,6 @@ def standin() -> Iterator[StandIn]:
 def _whole(standin: StandIn) -> Iterator[None]:
     yield
     standin.faults()
-
-
-def _config(
-    tmp_path: Path, database: Database, standin: StandIn, way: str, retries: int = 5
-) -> Path:
-    return snowflake_config(
-        tmp_path,
-        database,
-        standin,
-        WAYS[way],
-        batch_size=1_000,
-        parallel_threads=2,
-        extraction=way,
-        max_retry_attempts=retries,
-    )
 
 
 PASSING = {
@@ -71,12 +55,11 @@ PASSING = {
 def test_what_passes_costs_time_only(
     standin: StandIn, database: Database, tmp_path: Path, fault: str, way: str
 ) -> None:
-    config = _config(tmp_path, database, standin, way)
+    config = config_of(tmp_path, database, standin, way)
     standin.faults(PASSING[fault])
 
-    ended = snowmelt(config, "migrate")
+    migrate(config)
 
-    assert ended.returncode == 0, ended.stderr
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
 
 
@@ -91,24 +74,37 @@ STAYING = {
 }
 
 
-# The connector tries a chunk that is not there ten times, so one way has to do.
-@pytest.mark.parametrize(
-    ("fault", "way"),
-    [
-        (fault, way)
-        for fault in STAYING
-        for way in WAYS
-        if (fault, way) != ("chunks that are not there", "one_query")
-    ],
-)
+# The connector tries a chunk that is not there ten times, with longer and longer waits between.
+THREE_TRIES = """
+import snowflake.connector.result_batch as batches
+from snowmelt.cli import main
+assert batches.MAX_DOWNLOAD_RETRY == 10
+batches.MAX_DOWNLOAD_RETRY = 3
+main()
+"""
+
+
+def impatient(config: Path, verb: str) -> subprocess.CompletedProcess[str]:
+    """Run snowmelt as a process whose connector gives a chunk up soon."""
+    return subprocess.run(
+        [sys.executable, "-c", THREE_TRIES, verb, "-c", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", STAYING)
 def test_what_stays_ends_in_a_clear_error(
     standin: StandIn, database: Database, tmp_path: Path, fault: str, way: str
 ) -> None:
-    config = _config(tmp_path, database, standin, way, retries=0)
+    config = config_of(tmp_path, database, standin, way, retries=0)
     faults, told = STAYING[fault]
     standin.faults(faults)
 
-    ended = snowmelt(config, "migrate")
+    ended = impatient(config, "migrate")
 
     assert ended.returncode == FAILED
     said = ended.stdout + ended.stderr
@@ -121,8 +117,7 @@ def test_what_stays_ends_in_a_clear_error(
     assert rows == database.value(written)
 
     standin.faults()
-    resumed = snowmelt(config, "migrate")
-    assert resumed.returncode == 0, resumed.stderr
+    migrate(config)
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
 
 
@@ -131,29 +126,37 @@ def test_a_short_inline_part_is_caught(
     standin: StandIn, database: Database, tmp_path: Path, way: str
 ) -> None:
     """Also in the small results that a plan is made from."""
-    config = _config(tmp_path, database, standin, way, retries=0)
+    config = config_of(tmp_path, database, standin, way, retries=0)
     standin.faults(Faults(short_inline=1_000_000))
     ended = snowmelt(config, "migrate")
     assert ended.returncode == FAILED
     assert "Incomplete result" in ended.stderr + ended.stdout
     standin.faults()
-    assert snowmelt(config, "migrate").returncode == 0
+    migrate(config)
     assert target_minutes(database, TABLE) == expected_minutes(ROWS)
 
 
+@pytest.fixture(scope="module")
+def single() -> Iterator[StandIn]:
+    """Each row is a batch of its own."""
+    with StandIn.start(rows_per_chunk=1, inline_rows=1) as server:
+        minutes(server, TABLE, 3)
+        yield server
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_batches_that_come_without_a_row(database: Database, tmp_path: Path, way: str) -> None:
-    with StandIn.start(rows_per_chunk=1, inline_rows=1) as own:
-        minutes(own, TABLE, 3)
-        config = _config(tmp_path, database, own, way, retries=0)
-        for fault in (Faults(short_chunks=1_000), Faults(short_inline=1_000)):
-            own.faults(fault)
-            ended = snowmelt(config, "migrate")
-            assert ended.returncode == FAILED
-            assert "0 row" in " ".join((ended.stdout + ended.stderr).split())
-        own.faults()
-        assert snowmelt(config, "migrate").returncode == 0
-        assert target_minutes(database, TABLE) == expected_minutes(3)
+def test_batches_that_come_without_a_row(
+    single: StandIn, database: Database, tmp_path: Path, way: str
+) -> None:
+    config = config_of(tmp_path, database, single, way, retries=0)
+    for fault in (Faults(short_chunks=1_000), Faults(short_inline=1_000)):
+        single.faults(fault)
+        ended = snowmelt(config, "migrate")
+        assert ended.returncode == FAILED
+        assert "0 row" in " ".join((ended.stdout + ended.stderr).split())
+    single.faults()
+    migrate(config)
+    assert target_minutes(database, TABLE) == expected_minutes(3)
 
 
 def test_a_login_that_is_refused(standin: StandIn, database: Database, tmp_path: Path) -> None:
@@ -168,63 +171,3 @@ def test_a_login_that_is_refused(standin: StandIn, database: Database, tmp_path:
         assert "Snowflake refused the login" in ended.stdout + ended.stderr
         assert "not the one" not in ended.stdout + ended.stderr
         assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize("master", [False, True], ids=["session", "master"])
-@pytest.mark.parametrize("way", WAYS)
-def test_sessions_that_expire_under_way(
-    standin: StandIn, database: Database, tmp_path: Path, way: str, master: bool
-) -> None:
-    config = _config(tmp_path, database, standin, way)
-    create_target(database, TABLE)
-    with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
-        gate.holds(2)
-        standin.expire_sessions(master=master)
-        gate.open()
-        ended = run.end()
-
-    assert ended.code == 0, ended.err
-    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_urls_that_expire_under_way(
-    standin: StandIn, database: Database, tmp_path: Path, way: str
-) -> None:
-    config = _config(tmp_path, database, standin, way)
-    create_target(database, TABLE)
-    with Gate.before(database, TABLE) as gate, Background(config, "migrate", "-v") as run:
-        gate.holds(2)
-        standin.reset_stats()
-        standin.expire_urls()
-        gate.open()
-        ended = run.end()
-
-    assert ended.code == 0, ended.err
-    assert target_minutes(database, TABLE) == expected_minutes(ROWS)
-    if way == "one_query":
-        # Each worker meets one 403, and asks for all URLs once: 13 batches, and those under way.
-        assert standin.stats().chunk_gets <= 13 + 2 * 3
-
-
-@pytest.mark.parametrize(
-    "way", ["query_per_chunk", pytest.param("one_query", marks=pytest.mark.slow)]
-)
-def test_a_server_that_is_away_for_a_while(tmp_path: Path, database: Database, way: str) -> None:
-    """Its data survive; its sessions and results don't."""
-    (tmp_path / "account").mkdir()
-    with StandIn.start(tmp_path / "account", rows_per_chunk=300, inline_rows=100) as own:
-        minutes(own, TABLE, ROWS)
-        config = _config(tmp_path, database, own, way)
-        create_target(database, TABLE)
-        with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
-            gate.holds(2)
-            own.kill()
-            gate.open()
-            own.restart()
-            ended = run.end()
-        assert "sig=" not in ended.err + ended.out
-        if ended.code:  # without the history of before its crash
-            assert "--restart-table" in ended.err + ended.out
-        else:
-            assert target_minutes(database, TABLE) == expected_minutes(ROWS)

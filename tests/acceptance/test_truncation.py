@@ -304,12 +304,12 @@ def test_rows_that_can_not_be_counted_stop_a_run_until_it_is_allowed(
     completed(nights)
 
     def slow(connection: psycopg.Connection, target: TargetTable) -> int:
-        connection.execute("SELECT pg_sleep(2.5)")
+        connection.execute("SELECT pg_sleep(1.5)")
         return count_within(connection, target)
 
     monkeypatch.setattr(ddl, "count_within", slow)
     monkeypatch.setattr(truncate, "count_within", slow)
-    role: LiteralString = "ALTER ROLE postgres IN DATABASE {} SET statement_timeout = '2s'"
+    role: LiteralString = "ALTER ROLE postgres IN DATABASE {} SET statement_timeout = '1s'"
     with nights.database.connect() as connection:
         connection.execute(sql.SQL(role).format(sql.Identifier(nights.database.name)))
     nights.run(CHANGED)

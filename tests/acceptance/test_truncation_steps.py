@@ -18,7 +18,7 @@ from snowmelt.config import load_config
 from snowmelt.errors import Refused
 from snowmelt.postgres import locks
 from tests.acceptance.nights import Nights
-from tests.acceptance.processes import Background, Gate, wait_until
+from tests.acceptance.processes import Background, Gate, end_leases, wait_until
 from tests.acceptance.test_truncation import CHANGED, ROWS, RUNS, assert_recorded, completed
 from tests.support import Database, config_for, duckdb_file, write_config
 
@@ -46,7 +46,7 @@ def test_a_lock_that_is_not_to_be_had_stops_with_who_holds_it(
     nights: Nights, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     """Nobody who reads the table meanwhile waits longer than one try at the lock takes."""
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 2.0)
     completed(nights)
     before = nights.loaded()
     held: LiteralString = (
@@ -100,7 +100,7 @@ def test_of_two_tables_both_are_truncated_or_neither(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor is one of them locked for its readers while the lock of the other is waited for."""
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 2.0)
     rows = "AS SELECT range AS id FROM range(10)"
     source = duckdb_file(tmp_path / "s.duckdb", f"CREATE TABLE A {rows}", f"CREATE TABLE B {rows}")
     document = config_for(database, source, {"source": "A"}, {"source": "B"}, mode="truncate")
@@ -155,9 +155,6 @@ WAITING: LiteralString = """
     SELECT count(*) FROM pg_locks WHERE NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-LEASES_OVER: LiteralString = (
-    "UPDATE migration_status.worker SET heartbeat_at = heartbeat_at - interval '1 min'"
-)
 ALONE: LiteralString = """
     SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
     AND backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -175,7 +172,7 @@ def test_killed_right_after_the_truncation(nights: Nights) -> None:
         gate.holds(2)
         run.send(signal.SIGKILL)
         wait_until(lambda: not run.running, "the run to be gone")
-    nights.database.execute(LEASES_OVER)
+    end_leases(nights.database)
     assert nights.loaded() == []
     assert_recorded(nights, "ours", None, 100)
     assert nights.migrate()["resumed"]

@@ -17,7 +17,7 @@ from snowmelt.postgres.connect import Server, Session
 from snowmelt.postgres.surroundings import look
 from snowmelt.preflight.surroundings import TargetSurroundings, problems
 from tests.conftest import SETTINGS
-from tests.support import Database
+from tests.support import Database, memory
 
 PASSWORD = "melt"
 _numbers = itertools.count(1)
@@ -68,7 +68,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[LocalPostgres]:
     if request.param == 18:
         yield request.getfixturevalue("postgres")
         return
-    with LocalPostgres.temporary(version=16, settings=SETTINGS) as started:
+    with LocalPostgres.temporary(version=16, settings=SETTINGS, within=memory()) as started:
         yield started
 
 

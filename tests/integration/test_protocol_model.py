@@ -25,6 +25,7 @@ from tests.integration.protocol_line import Limit, Violation
 from tests.integration.protocol_machine import DATABASE, Protocol
 from tests.integration.protocol_stories import Story
 from tests.integration.protocol_storm import Storm
+from tests.support import memory
 
 # With these an asynchronous commit stays in the server's memory until a synchronous one follows it.
 SETTINGS = {
@@ -43,7 +44,7 @@ SEED = 4
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalPostgres]:
     """A server that the tests of this module crash, with a ledger in it."""
-    with LocalPostgres.temporary(settings=SETTINGS) as server:
+    with LocalPostgres.temporary(settings=SETTINGS, within=memory()) as server:
         server.create_database(DATABASE)
         session = Session(World.server_of(server, DATABASE))
         migrate_ledger(session)

@@ -73,10 +73,14 @@ class LocalPostgres:
     @classmethod
     @contextmanager
     def temporary(
-        cls, *, version: Version = 18, settings: Mapping[str, str] = _NO_SETTINGS
+        cls,
+        *,
+        version: Version = 18,
+        settings: Mapping[str, str] = _NO_SETTINGS,
+        within: Path | None = None,
     ) -> Iterator[Self]:
-        """A new server that is gone with its files after the `with` block."""
-        folder = Path(tempfile.mkdtemp(prefix="snowmelt-", dir=roomy_temp()))
+        """A new server that is gone with its files after the `with` block; they are in a folder `within`."""
+        folder = Path(tempfile.mkdtemp(prefix="snowmelt-", dir=within or roomy_temp()))
         folder.chmod(0o711)  # to be entered; the server's own folder within is closed to all
         try:
             server = cls.start(folder, version=version, settings=settings)
