@@ -19,7 +19,8 @@ from snowmelt.model import Mark, TableJob
 from snowmelt.origin import Origins
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.monitoring import Answer, ask, question
-from snowmelt.postgres.restoring import Missing, Restored, missing
+from snowmelt.postgres.post_data import Index
+from snowmelt.postgres.restoring import Missing, Restored, give_up, missing
 from snowmelt.postgres.rollback import Kept, kept, roll_back
 from snowmelt.postgres.upkeep import Cleaning
 from snowmelt.refusal import Refusal
@@ -123,6 +124,12 @@ class Upkeep:
             if database.keeps_house
             for one in restore(database, Threads(), threads=threads, only=only)
         )
+
+    def give_up(self, name: str, indexes: Sequence[str]) -> tuple[Index, ...]:
+        """Forget indexes of a target that are not back, all or those that are named. Raises UnknownName."""
+        target = self._job(name).target
+        database = self._databases[target.database]
+        return give_up(database.session, target, indexes) if database.keeps_house else ()
 
     def _job(self, name: str) -> TableJob:
         jobs = self._config.jobs()

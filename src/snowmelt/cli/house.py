@@ -45,9 +45,10 @@ def rollback(
         if json:
             document(_kept_json(done))
         else:
+            held = f"; what it held since is in {done.previous} until {utc(done.keep_until)}"
             out.print(
-                f"{done.target} is the table again that was replaced {utc(done.replaced_at)}; what it held since "
-                f"is in {done.previous} until {utc(done.keep_until)}",
+                f"{done.target} is the table again that was replaced {utc(done.replaced_at)}"
+                f"{'' if done.is_alone else held}",
                 markup=False,
             )
 
@@ -90,6 +91,26 @@ def restore(
             _restored(out, done)
         if not all_back(done):
             raise typer.Exit(1)
+
+
+@indexes.command()
+def forget(
+    table: Annotated[str, typer.Argument(help="The table, by source or target.")],
+    index: Annotated[
+        list[str] | None, typer.Option("--index", help="Only this index; may be repeated.")
+    ] = None,
+    config: ConfigPath = None,
+    debug: Debug = False,
+) -> None:
+    """Forget indexes that loads have dropped and that are not to come back. They are told a last time."""
+    configure_logging(False, False, debug)
+    with messages(), Mover(load(config)) as mover:
+        gone = mover.upkeep.give_up(table, index or ())
+        if not gone:
+            out.print("no index is missing")
+        for one in gone:
+            what = one.whole_constraint or f"{'UNIQUE ' if one.is_unique else ''}USING {one.using}"
+            out.print(f"forgotten: {one.name} {what}", markup=False)
 
 
 def _listed(console: Console, kept: Sequence[Kept]) -> None:

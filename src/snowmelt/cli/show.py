@@ -100,7 +100,7 @@ def cleaned(console: Console, done: Sequence[Cleaned], *, dry_run: bool) -> None
             ("worker", "marked as ended", one.ended),
             ("worker", "removed", one.workers),
             ("replaced table", "dropped", one.replaced),
-            ("table loaded in another's stead", "dropped", one.shadows),
+            ("stand-in table", "dropped", one.shadows),
             ("clone", "dropped", one.clones),
             ("load", "removed", one.loads),
             ("run", "removed", one.runs),

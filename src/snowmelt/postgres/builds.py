@@ -7,6 +7,7 @@ pass over; when it dies, the server rolls both back.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from snowmelt.postgres.claims import PAUSE_LIMIT_MS
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.failures import translate
 from snowmelt.postgres.locks import patiently
-from snowmelt.postgres.post_data import ForeignKey, PostData, from_json, indexes, to_json
+from snowmelt.postgres.post_data import ForeignKey, Index, PostData, from_json, indexes, to_json
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.watching import watched
 
@@ -154,14 +155,17 @@ class Builds:
         one = from_json(row["kind"], row["definition"])
         done = {"id": row["post_data_id"]}
         name = row["built_as"]
+        there = self._there(connection, one, name)
         if not row["is_built"]:
-            if not self._is_there(connection, one, name):
+            if there is None:
                 statements = one.build(self._into, name)
                 pid = connection.info.backend_pid
                 with watched(self._session.server, pid, one.name, tell):
                     _all(connection, statements)
             connection.execute(query("built_post_data"), done)
             return
+        if isinstance(one, Index) and there is not None and there.constraint:
+            one = dataclasses.replace(one, constraint=None)
         statements = one.attach(self._into, name)
         patiently(
             connection,
@@ -171,16 +175,18 @@ class Builds:
         )
         connection.execute(query("attached_post_data"), done)
 
-    def _is_there(self, connection: psycopg.Connection, one: PostData, name: str) -> bool:
-        """Whether somebody has built it by hand meanwhile."""
+    def _there(self, connection: psycopg.Connection, one: PostData, name: str) -> Index | None:
+        """What somebody has built by hand meanwhile, with its constraint or without."""
         if isinstance(one, ForeignKey):
-            return False
-        there = {index.name: index for index in indexes(connection, self._into)}
-        found = there.get(name)
-        same = found is not None and found.using == one.using and found.is_valid
-        return (
-            same and found is not None and found.is_unique == one.is_unique and not found.constraint
-        )
+            return None
+        found = next((i for i in indexes(connection, self._into) if i.name == name), None)
+        if found is None or not found.is_valid or found.constraint not in (None, one.constraint):
+            return None
+        timing = (one.is_deferrable, one.is_deferred)
+        if found.constraint and (found.is_deferrable, found.is_deferred) != timing:
+            return None
+        same = (found.using, found.is_unique) == (one.using, one.is_unique)
+        return found if same else None
 
     @contextmanager
     def _building(self) -> Iterator[psycopg.Connection]:

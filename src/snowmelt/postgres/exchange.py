@@ -83,10 +83,8 @@ def exchange(
     incoming: TargetTable,
     names: Iterable[Name],
     aside: TargetTable,
-    *,
-    keep: bool,
 ) -> tuple[Name, ...]:
-    """Put `incoming` in the place of `outgoing`, which is kept as `aside` or dropped.
+    """Put `incoming` in the place of `outgoing`, which is then `aside`.
 
     `names` are those of the incoming table's indexes and statistics. Readers wait for the moment that this takes,
     and for each try at the lock. Returns the names of what the outgoing table has, by their `then` they go back.
@@ -98,11 +96,7 @@ def exchange(
 
     def once() -> tuple[Name, ...]:
         connection.execute(statement)
-        kept = _exchange(connection, outgoing, incoming, tuple(names), aside)
-        if not keep:
-            drop: LiteralString = "DROP TABLE {}"
-            connection.execute(sql.SQL(drop).format(identifier(aside)))
-        return kept
+        return _exchange(connection, outgoing, incoming, tuple(names), aside)
 
     return patiently(
         connection, (outgoing,), once, purpose="exchange the table", patience=PATIENCE_SECONDS
@@ -129,12 +123,12 @@ def _exchange(
     for number, one in enumerate(arriving):
         spare = Name(one.kind, one.schema, one.then, f"{aside.name}_{number}")
         if _exists(connection, spare):
-            _rename(connection, spare)
+            rename(connection, spare)
             kept.append(spare.turned)
-    _rename(connection, Name("table", outgoing.schema, outgoing.name, aside.name))
+    rename(connection, Name("table", outgoing.schema, outgoing.name, aside.name))
     for one in arriving:
-        _rename(connection, one)
-    _rename(connection, Name("table", incoming.schema, incoming.name, outgoing.name))
+        rename(connection, one)
+    rename(connection, Name("table", incoming.schema, incoming.name, outgoing.name))
     for view in views:
         connection.execute(_spelled(view))
     return tuple(kept)
@@ -219,6 +213,6 @@ def _exists(connection: psycopg.Connection, one: Name) -> bool:
     return oid_of(connection, TargetTable("", one.schema, one.now)) is not None
 
 
-def _rename(connection: psycopg.Connection, one: Name) -> None:
+def rename(connection: psycopg.Connection, one: Name) -> None:
     place = sql.Identifier(one.schema, one.now)
     connection.execute(sql.SQL(_RENAMES[one.kind]).format(place, sql.Identifier(one.then)))

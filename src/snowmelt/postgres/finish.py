@@ -185,6 +185,7 @@ def finish_load(session: Session, table_id: int) -> bool:
             return False
         _furnish(connection, session, load)
         if load.shadow is not None:
+            _require_survived(connection, load.shadow.table, count)
             _replace(connection, load, load.shadow)
         _note_rows(connection, load, count)
         advance_mark(connection, load.plan, table_id)
@@ -193,7 +194,7 @@ def finish_load(session: Session, table_id: int) -> bool:
     _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
     _drop_staging(session, table_id)
     if load.shadow is not None:
-        _drop_older(session, load)
+        _drop_older(session, load, load.shadow)
     return True
 
 
@@ -271,23 +272,23 @@ def _swap(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
         for name, built_as in _names(connection, load)
     ]
     names += statistics_made(connection, load.target, f"{shadow.table.name}_s")
-    aside, keep = shadow.previous, bool(shadow.hours)
+    aside = shadow.previous
     try:
-        kept = exchange(connection, load.target, shadow.table, names, aside, keep=keep)
+        kept_names = exchange(connection, load.target, shadow.table, names, aside)
     except psycopg.errors.DuplicateTable as error:
         raise RetriableError(translate(error).what) from error  # an index created just now
-    if keep:
-        connection.execute(
-            query("note_replacement"),
-            {
-                "table_id": load.table_id,
-                "schema": load.target.schema,
-                "table": load.target.name,
-                "previous": aside.name,
-                "names": Jsonb([dataclasses.asdict(name) for name in kept]),
-                "hours": shadow.hours,
-            },
-        )
+    # Noted where it is not to be kept, too: it is dropped afterwards, or found by a cleanup.
+    connection.execute(
+        query("note_replacement"),
+        {
+            "table_id": load.table_id,
+            "schema": load.target.schema,
+            "table": load.target.name,
+            "previous": aside.name,
+            "names": Jsonb([dataclasses.asdict(name) for name in kept_names]),
+            "hours": shadow.hours,
+        },
+    )
 
 
 def _move_in(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
@@ -325,6 +326,20 @@ def _refill(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     drop_table(connection, shadow.table)
 
 
+def _require_survived(connection: psycopg.Connection, table: TargetTable, rows: int) -> None:
+    """An UNLOGGED table is emptied by a crash of the server, and chunks of which the ledger knows with it."""
+    kind = "SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s"
+    row = connection.execute(kind, [oid_of(connection, table)]).fetchone()
+    if row is None or not row[0]:
+        return
+    there = count_within(connection, table)
+    if there != rows:
+        raise TableError(
+            f"{rows:,} rows were loaded into {table}, which is UNLOGGED and has {there:,}",
+            remedy="was there a crash of the server? Run with --restart-table: it is loaded anew",
+        )
+
+
 def _require_all(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     """Rules and triggers of the target may leave rows out, or put them elsewhere."""
     loaded, there = (count_within(connection, table) for table in (shadow.table, load.target))
@@ -346,11 +361,16 @@ def _note_rows(connection: psycopg.Connection, load: Load, written: int) -> None
     connection.execute(query("note_rows"), {"table_id": load.table_id, "rows": written})
 
 
-def _drop_older(session: Session, load: Load) -> None:
-    """Of one target the table that was replaced last is kept."""
-    older = [one for one in kept(session, load.target) if one.table_id != load.table_id]
-    for one, why in drop_kept(session, older):
-        _log.warning("%s is left: %s", one.previous, why, extra={"action": "previous_left"})
+def _drop_older(session: Session, load: Load, shadow: Shadow) -> None:
+    """Of one target the table that was replaced last is kept, if any is to be. A drop is a transaction of its own:
+    who reads a table that its foreign keys refer to is in the way of that, and not of the exchange."""
+    found = kept(session, load.target)
+    if not any(one.table_id == load.table_id for one in found):
+        return  # it moved into a name that was free, and replaced nothing
+    going = [one for one in found if one.table_id != load.table_id or not shadow.hours]
+    for one, why in drop_kept(session, going):
+        text = "%s is left, for a cleanup to drop: %s"
+        _log.warning(text, one.previous, why, extra={"action": "previous_left"})
 
 
 def _drop_staging(session: Session, table_id: int) -> None:

@@ -18,7 +18,7 @@ from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import add_columns_within, create_within
 from snowmelt.postgres.locks import patiently
-from snowmelt.postgres.post_data import foreign_keys, indexes
+from snowmelt.postgres.post_data import PostData, foreign_keys, indexes
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import Shadow, create_shadow, drop_table, oid_of, shadow_of
 from snowmelt.preflight.indexes import droppable
@@ -61,7 +61,7 @@ def prepare_load(session: Session, table_id: int, wishes: Wishes) -> None:
         shadow = shadow_of(load["plan"], target.schema)
         builds = Builds(session, target, shadow.table if shadow else target, table_id)
         if shadow is not None and oid_of(connection, target) is not None:
-            kept = [*indexes(connection, target), *foreign_keys(connection, target)]
+            kept: list[PostData] = [*indexes(connection, target), *foreign_keys(connection, target)]
             builds.forget_changed(connection, {(one.kind, one.name): one for one in kept})
         builds.reopen()
         if shadow is not None:

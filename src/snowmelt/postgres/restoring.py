@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from snowmelt.model import TargetTable
 from snowmelt.postgres.builds import Builds
 from snowmelt.postgres.connect import Session
+from snowmelt.postgres.post_data import Index, from_json
 from snowmelt.postgres.queries import query
 
 
@@ -45,6 +46,15 @@ def missing(session: Session) -> tuple[Missing, ...]:
 def builds_of(session: Session, target: TargetTable) -> Builds:
     """What is to be built on the target itself."""
     return Builds(session, target, target)
+
+
+def give_up(session: Session, target: TargetTable, only: Sequence[str]) -> tuple[Index, ...]:
+    """Forget what is not back, or those of it that are named; returns what is forgotten."""
+    names = {"schema": target.schema, "table": target.name, "names": list(only)}
+    with session.transaction(durable=True) as connection:
+        rows = connection.execute(query("give_up_post_data"), names).fetchall()
+    found = (from_json("index", definition) for _, definition in rows)
+    return tuple(one for one in found if isinstance(one, Index))
 
 
 def outcome(session: Session, found: Missing) -> Restored:

@@ -22,15 +22,16 @@ from snowmelt.model import TargetTable
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import identifier
-from snowmelt.postgres.exchange import Name, exchange
+from snowmelt.postgres.exchange import Name, exchange, rename
+from snowmelt.postgres.failures import translate
 from snowmelt.postgres.marks import forget_marks
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import oid_of
 
 _log = logging.getLogger(__name__)
 
-LOCK_MS = 1_000
-"""For dropping a table that nobody should read any more."""
+LOCK_MS = 300
+"""For dropping a table that nobody should read any more; those that it refers to are locked as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Kept:
     keep_until: datetime
     rolled_back_at: datetime | None
     is_over: bool
+    is_alone: bool = False
+    """Whether it went back to a name that was free: nothing is kept in its stead."""
 
 
 def kept(session: Session, target: TargetTable | None = None) -> tuple[Kept, ...]:
@@ -95,33 +98,64 @@ def roll_back(session: Session, target: TargetTable) -> Kept:
                 table=str(target),
                 remedy="run snowmelt migrate to load the table anew",
             )
+        if oid_of(connection, found.previous) is None:
+            raise Refused(
+                f"{found.previous}, in which the replaced rows were kept, is gone",
+                table=str(target),
+                remedy="run snowmelt migrate to load the table anew",
+            )
         _require_newest(connection, found)
-        aside = TargetTable("", target.schema, found.previous.name.replace("_old_", "_new_"))
-        names = [name for name in found.names if name.kind != "sequence"]
-        left = exchange(connection, target, found.previous, names, aside, keep=True)
-        # The rolled back rows are kept under the name that the other table had.
-        swapped = [*left, Name("table", target.schema, aside.name, found.previous.name)]
-        rename: LiteralString = "ALTER TABLE {} RENAME TO {}"
-        connection.execute(
-            sql.SQL(rename).format(identifier(aside), sql.Identifier(found.previous.name))
-        )
+        gone = oid_of(connection, target) is None
+        try:
+            left = _moved_in(connection, found) if gone else _exchanged(connection, found)
+        except TableError as error:
+            raise Refused(
+                f"it can't be rolled back: {error.what}",
+                table=error.table or str(target),
+                remedy=f"remove what is in the way, or copy the rows by hand: they are in {found.previous}",
+            ) from error
         forget_marks(connection, target)
         connection.execute(
             query("note_rolled_back"),
             {
                 "table_id": found.table_id,
                 "by": f"{getpass.getuser()}@{socket.gethostname()}",
-                "names": Jsonb([dataclasses.asdict(n) for n in swapped if n.kind != "table"]),
+                "names": Jsonb([dataclasses.asdict(name) for name in left]),
             },
         )
+        if gone:
+            connection.execute(query("note_previous_dropped"), {"table_id": found.table_id})
     _log.warning(
-        "%s: rolled back to the table that was replaced %s; what it held is in %s",
+        "%s: rolled back to the table that was replaced %s; what it held is %s",
         target,
         utc(found.replaced_at),
-        found.previous,
+        "gone" if gone else f"in {found.previous}",
         extra={"action": "rolled_back", "table": str(target)},
     )
-    return found
+    return dataclasses.replace(found, is_alone=gone)
+
+
+def _exchanged(connection: psycopg.Connection, found: Kept) -> tuple[Name, ...]:
+    """The names of what the target had until now."""
+    target = found.target
+    aside = TargetTable("", target.schema, found.previous.name.replace("_old_", "_new_"))
+    names = [name for name in found.names if name.kind != "sequence"]
+    left = exchange(connection, target, found.previous, names, aside)
+    # The rolled back rows are kept under the name that the other table had.
+    rename(connection, Name("table", target.schema, aside.name, found.previous.name))
+    return left
+
+
+def _moved_in(connection: psycopg.Connection, found: Kept) -> tuple[Name, ...]:
+    """The target was dropped or renamed: its name is free."""
+    target = found.target
+    try:
+        for name in found.names:
+            rename(connection, name)
+    except psycopg.errors.DuplicateTable as error:
+        raise TableError(translate(error).what, table=str(target)) from error
+    rename(connection, Name("table", target.schema, found.previous.name, target.name))
+    return ()
 
 
 def _require_newest(connection: psycopg.Connection, found: Kept) -> None:

@@ -29,8 +29,8 @@ def past_the_rows(
     connection: psycopg.Connection, target: TargetTable, rows_of: TargetTable
 ) -> None:
     """Set the sequences of the target's serial and identity columns past the values that are in `rows_of`, which
-    has the same columns. A sequence never goes back; this outlives a rollback. One that may not be set, or can't go so far,
-    is told of."""
+    has the same columns. A sequence never goes back; this outlives a rollback. One that may not be set, or can't
+    go so far, is told of."""
     cursor = connection.cursor(row_factory=dict_row)
     table_oid = oid_of(connection, target)
     there = {

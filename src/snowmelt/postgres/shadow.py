@@ -97,6 +97,10 @@ def create_shadow(
             place,
         )
     )
+    # Before the rows come: a fillfactor holds for those that are written then.
+    oids = {"outgoing": oid_of(connection, target), "incoming": oid_of(connection, shadow.table)}
+    for (statement,) in connection.execute(query("carry_options"), oids).fetchall():
+        connection.execute(sql.SQL(statement))
 
 
 def drop_table(connection: psycopg.Connection, table: TargetTable) -> None:

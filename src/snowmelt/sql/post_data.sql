@@ -106,6 +106,16 @@ WHERE p.dropped_at IS NOT NULL AND p.attached_at IS NULL AND p.built_on = p.targ
 GROUP BY p.target_schema, p.target_table
 ORDER BY p.target_schema, p.target_table
 
+-- name: give_up_post_data
+-- What was dropped from a target and is not to come back. A row that a builder holds is its own.
+WITH going AS (
+    SELECT post_data_id FROM migration_status.post_data
+    WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(table)s AND attached_at IS NULL
+      AND (cardinality(%(names)s::text[]) = 0 OR name = ANY(%(names)s::text[]))
+    FOR UPDATE SKIP LOCKED)
+DELETE FROM migration_status.post_data WHERE post_data_id IN (SELECT post_data_id FROM going)
+RETURNING name, definition
+
 -- name: noted_indexes
 -- By the names that they have in their target, and on the table that is loaded in its stead; those that failed too.
 SELECT name, built_as FROM migration_status.post_data

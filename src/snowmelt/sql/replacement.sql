@@ -40,6 +40,13 @@ WHERE NOT (d.classid = 'pg_type'::regclass AND d.objid IN (s.reltype, s.typarray
       SELECT FROM pg_trigger t JOIN pg_constraint k ON k.oid = t.tgconstraint
       WHERE t.oid = d.objid AND t.tgisinternal))
 UNION ALL
+-- Of its identity sequences: each table has its own, and what goes by the outgoing one's would go on with that.
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ', by ' || d.refobjid::regclass
+FROM pg_depend s
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = s.objid AND d.deptype = 'n'
+WHERE s.classid = 'pg_class'::regclass AND s.refclassid = 'pg_class'::regclass AND s.deptype = 'i'
+  AND s.refobjid = %(table_oid)s AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.objid AND c.relkind = 'S')
+UNION ALL
 SELECT 'the extension ' || quote_ident(e.extname) || ', which it is part of'
 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 WHERE d.classid = 'pg_class'::regclass AND d.objid = %(table_oid)s AND d.deptype = 'e'
@@ -52,7 +59,7 @@ SELECT 'a security label' FROM pg_seclabel WHERE classoid = 'pg_class'::regclass
 UNION ALL
 SELECT 'a subscription' FROM pg_subscription_rel WHERE srrelid = %(table_oid)s
 UNION ALL
-SELECT 'row level security' FROM pg_class c WHERE c.oid = %(table_oid)s AND c.relrowsecurity
+SELECT 'row level security' FROM pg_class c WHERE c.oid = %(table_oid)s AND (c.relrowsecurity OR c.relforcerowsecurity)
 ORDER BY 1
 
 -- name: views_on
@@ -203,7 +210,9 @@ SELECT so.relname::text AS name, n.nspname::text AS schema,
                            CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
                            CASE WHEN g.is_grantable AND g.grantee NOT IN (0, so.relowner)
                                 THEN ' WITH GRANT OPTION' ELSE '' END)
-             FROM aclexplode(so.relacl) g) AS grants
+             FROM aclexplode(so.relacl) g)
+           || ARRAY(SELECT format('COMMENT ON SEQUENCE %%s IS %%L', i.sequence::regclass, d.description)
+                    FROM pg_description d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = so.oid) AS grants
 FROM (SELECT a.attname, d.objid AS sequence FROM pg_depend d
       JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attidentity <> ''
       WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'i' AND d.refobjid = %(outgoing)s) o
