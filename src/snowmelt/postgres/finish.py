@@ -251,7 +251,7 @@ def _replace(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None
         _refill(connection, load, shadow)
     else:
         _swap(connection, load, shadow)
-    note_removal(connection, load.run_id, load.target, removed)
+    note_removal(connection, load.run_id, load.target, removed, "replaced")
 
 
 def _counted(connection: psycopg.Connection, load: Load, shadow: Shadow) -> int:

@@ -66,9 +66,14 @@ def _counted(connection: psycopg.Connection, target: TargetTable, rows: int | No
 
 
 def note_removal(
-    connection: psycopg.Connection, run_id: UUID, target: TargetTable, rows: int
+    connection: psycopg.Connection,
+    run_id: UUID,
+    target: TargetTable,
+    rows: int,
+    action: str = "truncated",
 ) -> None:
-    """Note that the rows of a target went, and forget how far its sources were in it."""
+    """Note that the rows of a target went, and forget how far its sources were in it. A person is told where there
+    were any."""
     forget_marks(connection, target)
     connection.execute(
         query("note_truncation"),
@@ -80,9 +85,11 @@ def note_removal(
             "by": f"{getpass.getuser()}@{socket.gethostname()}",
         },
     )
-    _log.warning(
-        "truncated %s: %s rows removed",
+    _log.log(
+        logging.WARNING if rows else logging.INFO,
+        "%s %s: %s rows removed",
+        action,
         target,
         f"{rows:,}",
-        extra={"action": "truncated", "table": str(target), "rows": rows},
+        extra={"action": action, "table": str(target), "rows": rows},
     )
