@@ -191,9 +191,3 @@ def drop_kept(session: Session, found: Sequence[Kept]) -> tuple[tuple[Kept, str]
                 raise
             left.append((one, error.what))
     return tuple(left)
-
-
-def is_there(session: Session, one: Kept) -> bool:
-    """Whether the table was not dropped by hand."""
-    with session.transaction() as connection:
-        return oid_of(connection, one.previous) is not None
