@@ -209,10 +209,10 @@ class Builds:
         known = translate(error).located(table=str(self._into))
         if isinstance(known, Blocked | ConnectionLost):
             raise known from error
-        known.what = f"{row['built_as']}: {known.what}"
         passes = isinstance(known, RetriableError) and row["attempts"] + 1 < ATTEMPTS
         noted = {"id": row["post_data_id"], "error": known.what, "failed": not passes}
         connection.execute(query("attempted_post_data"), noted)
+        known.what = f"{row['name']}: {known.what}"
         _log.warning("%s", known, extra={"action": "build_failed", "table": str(self._into)})
         return known if isinstance(known, RunError) else None
 

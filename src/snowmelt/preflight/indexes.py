@@ -35,12 +35,12 @@ class TableIndex(Protocol):
     def is_exclusion(self) -> bool: ...
 
 
-I = TypeVar("I", bound=TableIndex)  # noqa: E741
+AnIndex = TypeVar("AnIndex", bound=TableIndex)
 
 
 def droppable(
-    found: Sequence[I], keys: Sequence[str], *, merges: bool, began_empty: bool
-) -> tuple[I, ...]:
+    found: Sequence[AnIndex], keys: Sequence[str], *, merges: bool, began_empty: bool
+) -> tuple[AnIndex, ...]:
     """Those that can be dropped for a load and built again at its end.
 
     One stays that a mode which merges finds rows by: on exactly its `keys`, or any unique one without them. So
