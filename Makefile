@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 # How many test files run side by side, each with servers of its own; 0: one after another, in one process.
 JOBS ?= 2
 READY := $(VENV)/.ready
+# What stands in for AWS. It pins versions of its own, so it has an environment of its own.
+AWS := .venv-aws
+AWS_READY := $(AWS)/.ready
 
-.PHONY: demo test fast lint pgbouncer test-kill test-connector test-model bench docs constraints clean
+.PHONY: demo test fast lint pgbouncer test-kill test-connector test-aws test-model bench docs constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
@@ -36,6 +39,9 @@ test-kill: $(READY)       ## the kill tests, 20 rounds each
 test-connector: $(READY)  ## whether a release 5 of the Snowflake connector is exact by now
 	$(BIN)/pytest -q -m slow tests/contracts/test_connector.py
 
+test-aws: $(READY) $(AWS_READY) ## the state machine, the Lambda function and its deployment, without an account
+	$(BIN)/pytest -q tests/aws
+
 test-model: $(READY)      ## the stateful model of the protocol, many more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q tests/integration/test_protocol_model.py
 
@@ -47,6 +53,16 @@ $(READY): pyproject.toml setup.py constraints.txt $(wildcard src/snowmelt/postgr
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(AWS_READY): tests/aws/requirements.txt tests/aws/package.json
+	$(PYTHON) -m venv $(AWS)
+	$(AWS)/bin/pip install --quiet --disable-pip-version-check -r tests/aws/requirements.txt
+	@# Of this wheel one file is wanted, the runtime emulator; what else it needs is not installed.
+	$(AWS)/bin/pip download --quiet --disable-pip-version-check --no-deps --dest $(AWS) aws-sam-cli==1.170.0
+	cd $(AWS) && $(abspath $(AWS))/bin/python -m zipfile -e aws_sam_cli-*.whl wheel && \
+		cp wheel/samcli/local/rapid/aws-lambda-rie-* bin/ && chmod +x bin/aws-lambda-rie-* && rm -r wheel *.whl
+	cp tests/aws/package.json $(AWS)/ && npm install --silent --no-audit --no-fund --no-package-lock --prefix $(AWS)
+	touch $@
+
 docs: $(READY)            ## write the pages of docs/reference from the code
 	$(BIN)/python -m snowmelt.reference docs/reference
 
@@ -54,4 +70,4 @@ constraints: $(READY)     ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) build src/snowmelt/postgres/*.so .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(AWS) build src/snowmelt/postgres/*.so .hypothesis .mypy_cache .ruff_cache .pytest_cache
