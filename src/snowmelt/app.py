@@ -18,6 +18,7 @@ from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
 from snowmelt.gate import Gate
+from snowmelt.hands import Hands, OpenHands
 from snowmelt.model import Tag, TargetTable
 from snowmelt.observer import Observer, Silence
 from snowmelt.origin import Origins
@@ -33,8 +34,9 @@ from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.recording import Recording, refused
 from snowmelt.restoration import log_restored, restore
-from snowmelt.runner import Crew, Hands, OpenHands, Stop
+from snowmelt.runner import Crew
 from snowmelt.status import Report, RunStatus, State
+from snowmelt.stop import Stop
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
 from snowmelt.upkeep import Upkeep
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snowmelt.plan import Plan
-from snowmelt.runner import Stop
 from snowmelt.status import Report, RunStatus, State, TableStatus
+from snowmelt.stop import Stop
 
 
 def folded(plan: Plan, ended: Sequence[RunStatus], seconds: float, stop: Stop) -> Report:

@@ -11,6 +11,7 @@ from uuid import UUID
 from snowmelt.choices import Mode
 from snowmelt.database import Database
 from snowmelt.errors import Refused
+from snowmelt.hands import TableWork
 from snowmelt.matching import is_named, is_same, place_of
 from snowmelt.model import LoadTable, StoredLoad, TableJob, Tag, into
 from snowmelt.modes import rows_refusals
@@ -18,7 +19,6 @@ from snowmelt.origin import Origins
 from snowmelt.plan import Plan, Refusal, TablePlan
 from snowmelt.postgres.locks import refusing_blocked
 from snowmelt.postgres.preparing import Wishes
-from snowmelt.runner import TableWork
 from snowmelt.situation import Situation
 from snowmelt.survey import Choice, Survey
 from snowmelt.truncation import Action

@@ -8,8 +8,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from enum import Enum, auto
 from functools import partial
 from pathlib import PurePath
@@ -28,60 +27,18 @@ from snowmelt.errors import (
 )
 from snowmelt.extraction import replan
 from snowmelt.gate import Answer, Gate
+from snowmelt.hands import Hands, Kit, OpenHands, TableWork
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.observer import Observer
-from snowmelt.ports import Claims, Loads, OpenSource, QuerySource, Settled, Source, Target
+from snowmelt.ports import Claims, QuerySource, Settled
 from snowmelt.retry import backoff_seconds
+from snowmelt.stop import Stop
 
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 """Between two looks for a chunk when all that is left is in other hands or waits out a backoff. What a worker of
 this process does is heard of at once."""
-
-
-class Stop:
-    """Told once, heard by everyone: start nothing new. The first reason stays."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.reason: str | None = None
-        self.error: SnowmeltError | None = None
-
-    def __call__(self, reason: str, error: SnowmeltError | None = None) -> None:
-        if not self.event.is_set():
-            self.reason, self.error = reason, error
-            self.event.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What one worker thread works with: a session of its own to one ledger and target. `rest` closes it until
-    it is used again."""
-
-    claims: Claims
-    loads: Loads
-    target: Target
-    rest: Callable[[], None]
-
-
-@dataclass(slots=True)
-class TableWork:
-    """A table of the run and what is known of its progress in this process."""
-
-    table: LoadTable
-    database: str
-    open_source: OpenSource
-    slots: threading.Semaphore = field(init=False)
-    finishing: threading.Lock = field(default_factory=threading.Lock)
-    closed: bool = False
-
-    def __post_init__(self) -> None:
-        self.slots = threading.Semaphore(self.table.job.parallel_threads)
-
-
-OpenHands = Callable[[str], AbstractContextManager[Hands]]
-"""Opens the sessions of a worker thread to the ledger and target in the database of that name."""
 
 
 class Crew:
@@ -109,7 +66,7 @@ class Crew:
     def work(self) -> None:
         """Take chunks until every table is closed or the run is stopped."""
         with ExitStack() as stack:
-            kit = _Kit(self._open_hands, stack)
+            kit = Kit(self._open_hands, stack)
             for gate in self._gates.values():
                 stack.callback(gate.leave, kit)
             while not self._stop.event.is_set():
@@ -128,7 +85,7 @@ class Crew:
                     self._news.wait(POLL_SECONDS)
                     self._news.clear()
 
-    def _step(self, kit: _Kit) -> _Step:
+    def _step(self, kit: Kit) -> _Step:
         """Move one chunk, or finish one table, or find that there is nothing to do now or ever."""
         step = _Step.DONE
         for work in self._tables:
@@ -152,14 +109,14 @@ class Crew:
                 work.slots.release()
         return step
 
-    def _held_up(self, kit: _Kit, database: str) -> bool:
+    def _held_up(self, kit: Kit, database: str) -> bool:
         """Whether the worker may take nothing of the database's now, for its server's sake."""
         answer = self._gates[database].ask(kit)
         if answer is Answer.REST:
             kit.rest(database)
         return answer is not Answer.GO
 
-    def _attempt(self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
+    def _attempt(self, kit: Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
         try:
             done = attempt(
                 claim,
@@ -200,7 +157,7 @@ class Crew:
                 self._observer.resized(table, claim, chunks)
 
     def _begin_again(
-        self, kit: _Kit, hands: Hands, work: TableWork, claim: Claim, gone: ResultGone
+        self, kit: Kit, hands: Hands, work: TableWork, claim: Claim, gone: ResultGone
     ) -> None:
         """Plan the table's chunks again: the result that they are parts of is kept no more."""
         tried, found = (work.table.job.target, _TRIED), (work.table.job.target, _FOUND_GONE)
@@ -272,7 +229,7 @@ class Crew:
         hands.loads.fail(work.table.table_id, str(error))
         self._observer.failed(work.table, error)
 
-    def _close(self, kit: _Kit, hands: Hands, work: TableWork) -> bool:
+    def _close(self, kit: Kit, hands: Hands, work: TableWork) -> bool:
         """Finish the table if all its chunks are committed; whether nothing is left to do in it here."""
         left = hands.claims.work(work.table.table_id)
         if not left.closed and left.open_chunks:
@@ -313,7 +270,7 @@ class Crew:
             self._news.set()
         return built
 
-    def _tidy(self, kit: _Kit, work: TableWork) -> None:
+    def _tidy(self, kit: Kit, work: TableWork) -> None:
         """End what is left of a completed table at its source. Its rows are safe: nothing here fails it."""
         try:
             source = kit.source(work)
@@ -345,31 +302,3 @@ class _Step(Enum):
     GO = auto()
     WAIT = auto()
     DONE = auto()
-
-
-class _Kit:
-    """The sessions of one worker thread, opened when first needed and closed together."""
-
-    def __init__(self, open_hands: OpenHands, stack: ExitStack) -> None:
-        self._open_hands = open_hands
-        self._stack = stack
-        self._hands: dict[str, Hands] = {}
-        self._sources: dict[str, Source] = {}
-
-    def hands(self, database: str) -> Hands:
-        if database not in self._hands:
-            self._hands[database] = self._stack.enter_context(self._open_hands(database))
-        return self._hands[database]
-
-    def rest(self, database: str) -> None:
-        """Close the session to a database until it is used again."""
-        if database in self._hands:
-            self._hands[database].rest()
-
-    def source(self, work: TableWork) -> Source:
-        name = work.table.job.source_name
-        if name not in self._sources:
-            source = work.open_source()
-            self._stack.callback(source.close)
-            self._sources[name] = source
-        return self._sources[name]

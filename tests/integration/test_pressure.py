@@ -26,8 +26,8 @@ from snowmelt.observer import Silence
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.pressure import Facts, Pressure, judged
-from snowmelt.runner import Stop
 from snowmelt.status import Report, State, TableStatus
+from snowmelt.stop import Stop
 from tests.acceptance.processes import (
     by_day,
     chunk_states,

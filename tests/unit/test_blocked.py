@@ -13,12 +13,14 @@ from snowmelt import runner
 from snowmelt.chunking.chunks import Chunk, WholeTable
 from snowmelt.errors import Blocked, RetriableError, SnowmeltError
 from snowmelt.gate import Gate
+from snowmelt.hands import Hands, TableWork
 from snowmelt.model import Claim, LoadTable, SourceTable, TableJob, TargetTable
 from snowmelt.observer import Silence
 from snowmelt.ports import OpenWork, Settled, Source
 from snowmelt.pressure import Facts
 from snowmelt.retry import BASE_SECONDS, CEILING_SECONDS
-from snowmelt.runner import Crew, Hands, Stop, TableWork
+from snowmelt.runner import Crew
+from snowmelt.stop import Stop
 
 ATTEMPTS = 2
 HELD, FAILED = Blocked("somebody has it locked"), RetriableError("a deadlock")

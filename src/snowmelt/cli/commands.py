@@ -43,7 +43,7 @@ from snowmelt.config import json_schema
 from snowmelt.plan import Plan, Refusal
 from snowmelt.plan_document import plan_json
 from snowmelt.report import report_json, status_json
-from snowmelt.runner import Stop
+from snowmelt.stop import Stop
 from snowmelt.survey import Choice
 
 PARTIAL = 3
