@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from types import TracebackType
@@ -13,20 +14,22 @@ from typing import Self
 from uuid import UUID
 
 from snowmelt.config import Config
+from snowmelt.cutoff import LAST_SECONDS, cut_off
 from snowmelt.database import Database, server_of
-from snowmelt.errors import Refused, SnowmeltError, UnknownName
+from snowmelt.deadline import Deadline
+from snowmelt.errors import Refused, RunError, SnowmeltError, UnknownName
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
 from snowmelt.gate import Gate
-from snowmelt.hands import Hands, OpenHands
+from snowmelt.hands import Hands, OpenHands, TableWork
 from snowmelt.model import Tag, TargetTable
-from snowmelt.observer import Observer, Silence
+from snowmelt.observer import Observer, Silence, Together
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan
 from snowmelt.ports import Executor
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
-from snowmelt.postgres.heartbeat import Heartbeat
+from snowmelt.postgres.heartbeat import Heartbeat, Life
 from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
@@ -35,9 +38,11 @@ from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.recording import Recording, refused
 from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew
-from snowmelt.status import Report, RunStatus, State
+from snowmelt.slices import IDLE_LIMIT, Slice, reason_of, stuck
+from snowmelt.status import PARTIAL, Report, RunStatus, State
 from snowmelt.stop import Stop
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
+from snowmelt.tally import Tally
 from snowmelt.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -82,8 +87,12 @@ class Mover:
         executor: Executor | None = None,
         observer: Observer | None = None,
         stop: Stop | None = None,
+        deadline: Deadline | None = None,
     ) -> Report:
         """Carry the plan out, or go on with it, until it is done, fails, or is stopped.
+
+        What is in flight when the deadline's buffer begins is cut off. A process in which that does not end what
+        it is about exits on the spot, as after a second signal.
 
         Raises Refused before anything moved; what fails later is in the report.
         """
@@ -102,16 +111,26 @@ class Mover:
             self._end(plan, stop)
             self._give_back({table.job.target for table in plan.tables}, executor or Threads())
             raise
-        observer = observer or Silence()
+        tally = Tally()
+        observer = Together(tally, observer or Silence())
         observer.begins(statuses_of(plan, self.status(plan.run_id)))
-        pulses = {name: Pulse() for name in self._databases}
+        reason = None
         try:
-            with self._beating(plan.run_id, pulses, stop), self._gates() as gates:
-                crew = Crew(work, self._hands(pulses, stop.event), observer, stop, gates)
-                threads = max((one.table.job.parallel_threads for one in work), default=1)
-                (executor or Threads()).run(crew.work, threads)
+            if self._idle(plan, stop, deadline) < IDLE_LIMIT:
+                reason = self._work(plan, work, observer, executor or Threads(), stop, deadline)
+            idle = self._idle(plan, stop, deadline, reason)
         finally:
             ended = self._end(plan, stop)
+        mine = Slice(
+            time.monotonic() - started,
+            tally.chunks,
+            tally.rows,
+            tally.bytes,
+            tally.errors,
+            tally.progress if deadline is None else not idle,
+            reason,
+            idle,
+        )
         if any(run.state is State.FAILED for run in ended):
             targets = {table.job.target for table in plan.tables}
             self._give_back(targets, executor or Threads(), stop.event)
@@ -119,7 +138,61 @@ class Mover:
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
                 self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
-        return folded(plan, ended, time.monotonic() - started, stop)
+        return folded(plan, ended, mine, stop)
+
+    def _work(
+        self,
+        plan: Plan,
+        work: Sequence[TableWork],
+        observer: Observer,
+        executor: Executor,
+        stop: Stop,
+        deadline: Deadline | None,
+    ) -> str | None:
+        """Let a crew work until it can't or may not go on; returns why it left what is not done."""
+        pulses = {name: Pulse() for name in self._databases}
+        reasons: list[str] = []
+        life = Life(
+            deadline_seconds=deadline.seconds if deadline else None,
+            because=lambda: "; ".join(reasons) or None,
+        )
+        with self._beating(plan.run_id, pulses, stop, life), self._gates() as gates:
+            hands = self._hands(pulses, stop.event)
+            crew = Crew(work, hands, observer, stop, gates, deadline)
+            threads = max((one.table.job.parallel_threads for one in work), default=1)
+            with cut_off(deadline, crew.cut, self._leave):
+                executor.run(crew.work, threads)
+            if not all(one.closed for one in work):
+                waited = [gate.reason for gate in gates.values() if gate.reason]
+                late = ((str(table), seconds) for table, seconds in crew.too_late.items())
+                reasons.append(reason_of(stop.reason, crew.in_flight.cut_off, late, waited))
+        return "; ".join(reasons) or None
+
+    def _idle(
+        self, plan: Plan, stop: Stop, deadline: Deadline | None, reason: str | None = None
+    ) -> int:
+        """How many slices in a row have brought the run no further; too many fail it."""
+        if deadline is None:
+            return 0
+        counts = [one.runs.idle_slices(plan.run_id) for one in self._databases.values()]
+        idle = min((count for count in counts if count is not None), default=0)
+        if idle >= IDLE_LIMIT:
+            for database in self._databases.values():
+                database.runs.give_up(plan.run_id)
+            stop.fail(
+                RunError(
+                    stuck(str(plan.run_id), reason),
+                    remedy="give each more time or memory, or chunks fewer rows; then run again: it resumes",
+                )
+            )
+        return idle
+
+    def _leave(self) -> None:
+        """Exit now. What the process was about is free again at once, or after a lease."""
+        farewell = threading.Thread(target=self.let_go, daemon=True)
+        farewell.start()
+        farewell.join(LAST_SECONDS / 2)
+        os._exit(PARTIAL)
 
     def _give_back(
         self,
@@ -166,6 +239,7 @@ class Mover:
                     PostgresLoads(session),
                     PostgresTarget(session),
                     session.close,
+                    session.interrupt,
                 )
             finally:
                 session.close()
@@ -184,7 +258,9 @@ class Mover:
             yield gates
 
     @contextmanager
-    def _beating(self, run_id: UUID, pulses: Mapping[str, Pulse], stop: Stop) -> Iterator[None]:
+    def _beating(
+        self, run_id: UUID, pulses: Mapping[str, Pulse], stop: Stop, life: Life
+    ) -> Iterator[None]:
         """A worker row in each database for as long as the crew is at work."""
         with ExitStack() as stack:
             for name, database in self._databases.items():
@@ -195,6 +271,7 @@ class Mover:
                     lease_seconds=self.config.lease_seconds,
                     stall_seconds=self.config.stall_seconds,
                     on_abort=lambda: stop("aborted"),
+                    life=life,
                 )
                 stack.callback(heartbeat.stop)
                 heartbeat.start()

@@ -18,6 +18,7 @@ from snowmelt.errors import (
     TooHeavy,
 )
 from snowmelt.extraction import run_query
+from snowmelt.formats import duration
 from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.ports import Claims, QuerySource, Source, Target
 from snowmelt.resizing import smaller, what_helps
@@ -28,6 +29,10 @@ _log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 """Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
 memory, for the next heartbeat."""
+
+
+MUCH_LONGER = 3.0
+"""Times what a chunk had when it was cut off: in so long it may well be moved as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,22 @@ def attempt(
     claims: Claims,
     target: Target,
     on_bytes: OnBytes,
+    seconds_left: float | None = None,
 ) -> Outcome | Expanded | Resized:
     """Move the claimed chunk, or replace it. Raises what `worker.move` raises, and TooHeavy only for a chunk
-    that nothing splits."""
+    that nothing splits.
+
+    `seconds_left`: how long the process may go on, where something ends it. A chunk for which another process had
+    not the time is replaced where this one has hardly more.
+    """
     if claim.taken_over:
         _cancel_left_behind(source, table, claim)
     if isinstance(claim.chunk.range, QueryOnce):
         return _expand(claim, table, source, claims)
+    if _overruns(claim, seconds_left):
+        reason = f"{duration(claim.overran_seconds or 0)} were not enough for it"
+        if resized := resize(claim, table, source, claims, reason):
+            return resized
     try:
         try:
             return move(claim, table, source, target, on_bytes, signs_of_life(claims, claim))
@@ -69,6 +83,12 @@ def attempt(
         if resized is None:
             raise
         return resized
+
+
+def _overruns(claim: Claim, seconds_left: float | None) -> bool:
+    if claim.overran_seconds is None or seconds_left is None:
+        return False
+    return seconds_left < MUCH_LONGER * claim.overran_seconds
 
 
 def _stage(claim: Claim, table: LoadTable, claims: Claims, error: NeedsStaging) -> None:

@@ -8,6 +8,7 @@
     ├── RetriableError             try again, through a new claim
     │   ├── Blocked                as often as it takes: it is no failed attempt
     │   ├── ConnectionLost         and open a new connection first
+    │   ├── Interrupted            in another process: this one's time was up
     │   ├── ResultGone             once the table's query has run again
     │   ├── NeedsStaging           through a staging table
     │   └── TooHeavy               in smaller chunks, if the chunk can be split
@@ -135,6 +136,10 @@ class Blocked(RetriableError):
 
 class ConnectionLost(RetriableError):
     """The connection is gone; what it was doing may or may not have happened."""
+
+
+class Interrupted(RetriableError):
+    """This process was told to end what it was about; what it was about is as it was before."""
 
 
 class ResultGone(RetriableError):

@@ -61,6 +61,12 @@ class Gate:
         with self._lock:
             return self._answer(worker)
 
+    @property
+    def reason(self) -> str | None:
+        """What workers wait for now; None where they don't."""
+        with self._lock:
+            return self._pressure.reason or None
+
     def leave(self, worker: object) -> None:
         """The worker has ended."""
         with self._lock:

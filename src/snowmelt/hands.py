@@ -7,19 +7,23 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
+from snowmelt.deadline import Pace
 from snowmelt.model import LoadTable
-from snowmelt.ports import Claims, Loads, OpenSource, Source, Target
+from snowmelt.ports import Claims, EmbeddedSource, Loads, OpenSource, Source, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What one worker thread works with: a session of its own to one ledger and target. `rest` closes it until
-    it is used again."""
+    """What one worker thread works with: a session of its own to one ledger and target.
+
+    `rest` closes it until it is used again; `interrupt`, from another thread, ends what it is doing.
+    """
 
     claims: Claims
     loads: Loads
     target: Target
     rest: Callable[[], None]
+    interrupt: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class TableWork:
     slots: threading.Semaphore = field(init=False)
     finishing: threading.Lock = field(default_factory=threading.Lock)
     closed: bool = False
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         self.slots = threading.Semaphore(self.table.job.parallel_threads)
@@ -67,3 +72,12 @@ class Kit:
             self._stack.callback(source.close)
             self._sources[name] = source
         return self._sources[name]
+
+    def interrupt(self) -> None:
+        """From another thread: end what is done in the sessions to targets, and in sources of this process.
+        Queries at a server have to be cancelled there."""
+        for hands in list(self._hands.values()):
+            hands.interrupt()
+        for source in list(self._sources.values()):
+            if isinstance(source, EmbeddedSource):
+                source.interrupt()

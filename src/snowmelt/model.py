@@ -373,6 +373,8 @@ class Claim:
     attempt: int
     taken_over: bool = False
     """Another worker had it and is gone; a query of its may still run at the source."""
+    overran_seconds: float | None = None
+    """So long it had been under way when the time of another process was up."""
 
 
 @dataclass(frozen=True, slots=True)

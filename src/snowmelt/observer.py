@@ -67,3 +67,50 @@ class Silence:
 
     def failed(self, table: LoadTable, error: SnowmeltError) -> None:
         pass
+
+
+class Together:
+    """Tells several observers, one after another."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def begins(self, tables: Sequence[TableStatus]) -> None:
+        for one in self._observers:
+            one.begins(tables)
+
+    def moved(self, table: LoadTable, claim: Claim, rows: int, bytes: int) -> None:
+        for one in self._observers:
+            one.moved(table, claim, rows, bytes)
+
+    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
+        for one in self._observers:
+            one.completed(table, claim, outcome)
+
+    def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
+        for one in self._observers:
+            one.gave_up(table, claim, error)
+
+    def expanded(self, table: LoadTable, claim: Claim, chunks: int) -> None:
+        for one in self._observers:
+            one.expanded(table, claim, chunks)
+
+    def resized(self, table: LoadTable, claim: Claim, chunks: int) -> None:
+        for one in self._observers:
+            one.resized(table, claim, chunks)
+
+    def replanned(self, table: LoadTable, done: Replanned) -> None:
+        for one in self._observers:
+            one.replanned(table, done)
+
+    def building(self, table: LoadTable, progress: Building) -> None:
+        for one in self._observers:
+            one.building(table, progress)
+
+    def finished(self, table: LoadTable) -> None:
+        for one in self._observers:
+            one.finished(table)
+
+    def failed(self, table: LoadTable, error: SnowmeltError) -> None:
+        for one in self._observers:
+            one.failed(table, error)

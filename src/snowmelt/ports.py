@@ -129,6 +129,15 @@ class QuerySource(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class EmbeddedSource(Source, Protocol):
+    """A source that is read within this process."""
+
+    def interrupt(self) -> None:
+        """From another thread: end what the session is doing, which raises there; without any, do nothing."""
+        ...
+
+
 class Load(Protocol):
     """The transaction that moves one chunk: its rows and its completion commit together or not at all."""
 
@@ -211,8 +220,17 @@ class Claims(Protocol):
         """Own the next open chunk, or one whose owner is gone; None if there is none just now."""
         ...
 
-    def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
-        """Give up an attempt: find out what became of it and reopen the chunk if nothing was committed."""
+    def settle(
+        self,
+        claim: Claim,
+        error: str,
+        backoff_seconds: float,
+        overran_seconds: float | None = None,
+    ) -> Settled:
+        """Give up an attempt: find out what became of it and reopen the chunk if nothing was committed.
+
+        `overran_seconds`: so long it had been under way when its process had no more time for it.
+        """
         ...
 
     def fail(self, claim: Claim, error: str) -> Settled:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from snowmelt.choices import Mode
 from snowmelt.database import Database
+from snowmelt.deadline import RECENT, Pace
 from snowmelt.errors import Refused
 from snowmelt.hands import TableWork
 from snowmelt.matching import is_named, is_same, place_of
@@ -91,7 +92,9 @@ class Recording:
             database.loads.reopen(plan.run_id, [load.table_id for load in open_loads])
             for table, load in zip(mine, open_loads, strict=True):
                 _prepare(database, table, load)
-                work.append(self._table_work(plan.run_id, table.job, load))
+                begun = self._table_work(plan.run_id, table.job, load)
+                begun.pace = Pace(reversed(database.loads.chunk_seconds(load.table_id, RECENT)))
+                work.append(begun)
         return work
 
     def _table_work(self, run_id: UUID, job: TableJob, load: StoredLoad) -> TableWork:

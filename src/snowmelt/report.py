@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -20,6 +21,7 @@ def report_json(report: Report) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "tables": [table_json(table) for table in report.tables],
         "errors": list(report.errors),
+        "slice": dataclasses.asdict(report.slice) if report.slice else None,
     }
 
 

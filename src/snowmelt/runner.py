@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import partial
 from pathlib import PurePath
 
 from snowmelt.attempts import Expanded, Resized, attempt, given_up
 from snowmelt.chunking.chunks import ResultBatches
+from snowmelt.deadline import Deadline
 from snowmelt.errors import (
     Blocked,
     ClaimLost,
     FatalError,
+    Interrupted,
     ResultGone,
     RetriableError,
     RunError,
@@ -26,8 +29,10 @@ from snowmelt.errors import (
     TableError,
 )
 from snowmelt.extraction import replan
+from snowmelt.formats import duration
 from snowmelt.gate import Answer, Gate
 from snowmelt.hands import Hands, Kit, OpenHands, TableWork
+from snowmelt.in_flight import InFlight
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.observer import Observer
 from snowmelt.ports import Claims, QuerySource, Settled
@@ -51,17 +56,28 @@ class Crew:
         observer: Observer,
         stop: Stop,
         gates: Mapping[str, Gate],
+        deadline: Deadline | None = None,
     ) -> None:
-        """`gates`: for each target database, where workers wait while its server suffers."""
+        """`gates`: for each target database, where workers wait while its server suffers. `deadline`: when what
+        is in flight will be cut off, which somebody else sees to."""
         self._tables = tuple(tables)
         self._open_hands = open_hands
         self._observer = observer
         self._stop = stop
         self._gates = gates
+        self._deadline = deadline
+        self.in_flight = InFlight()
+        self.too_late: dict[TargetTable, float] = {}
+        """Tables of which no chunk was begun any more, with what one takes, in seconds."""
         self._news = threading.Event()
         self._errors: Counter[tuple[TargetTable, int]] = Counter()
         self._blocked: Counter[tuple[TargetTable, int]] = Counter()
         self._random = random.Random()
+
+    def cut(self) -> None:
+        """End what is in flight: nothing of it is kept, and other processes may begin with it at once."""
+        self._stop("the time of this process was up")
+        self.in_flight.cut()
 
     def work(self) -> None:
         """Take chunks until every table is closed or the run is stopped."""
@@ -79,7 +95,7 @@ class Crew:
                 except RunError as error:
                     self._stop("the run can't go on", error)
                     return
-                if step is _Step.DONE:
+                if step in (_Step.DONE, _Step.TOO_LATE):
                     return
                 if step is _Step.WAIT and not self._stop.event.is_set():
                     self._news.wait(POLL_SECONDS)
@@ -99,15 +115,22 @@ class Crew:
                 continue
             try:
                 hands = kit.hands(work.database)
-                claim = hands.claims.claim(work.table.table_id)
+                too_late = self._is_too_late(work)
+                claim = None if too_late else hands.claims.claim(work.table.table_id)
                 if claim is not None:
                     self._attempt(kit, hands, work, claim)
                     return _Step.GO
-                if not self._close(kit, hands, work):
-                    step = _Step.WAIT
+                step = max(step, self._close(kit, hands, work, too_late))
             finally:
                 work.slots.release()
         return step
+
+    def _is_too_late(self, work: TableWork) -> bool:
+        """Whether the time that is left is not enough for another chunk of the table."""
+        if self._deadline is None or self._deadline.allows(work.pace):
+            return False
+        self.too_late[work.table.job.target] = work.pace.seconds or 0.0
+        return True
 
     def _held_up(self, kit: Kit, database: str) -> bool:
         """Whether the worker may take nothing of the database's now, for its server's sake."""
@@ -117,35 +140,57 @@ class Crew:
         return answer is not Answer.GO
 
     def _attempt(self, kit: Kit, hands: Hands, work: TableWork, claim: Claim) -> None:
+        started = time.monotonic()
         try:
-            done = attempt(
-                claim,
-                work.table,
-                kit.source(work),
-                hands.claims,
-                hands.target,
-                self._moving(hands.claims, work.table),
-            )
+            with self.in_flight.holding(kit, work, claim):
+                done = attempt(
+                    claim,
+                    work.table,
+                    kit.source(work),
+                    hands.claims,
+                    hands.target,
+                    self._moving(hands.claims, work.table),
+                    self._deadline.working if self._deadline else None,
+                )
         except ClaimLost:
             hands.claims.drop(claim)
-        except RetriableError as error:
-            if isinstance(error, ResultGone) and isinstance(claim.chunk.range, ResultBatches):
-                self._begin_again(kit, hands, work, claim, error)
-                return
-            self._retry(hands, work, claim, error)
-        except RunError as error:
-            hands.claims.settle(claim, str(error), 0)
-            self._stop("the run can't go on", error)
-        except SnowmeltError as error:
-            self._fail(hands, work, claim, error)
         except Exception as error:  # noqa: BLE001
-            # Not foreseen, so not known to be harmless: the table stops. What it says may be a secret.
-            _log.debug("unforeseen error", extra={"action": "unforeseen"}, exc_info=True)
-            self._fail(hands, work, claim, _unforeseen(error))
+            if self.in_flight.is_cut:
+                self._give_back(hands, work, claim, time.monotonic() - started)
+            else:
+                self._go_wrong(kit, hands, work, claim, error)
         else:
             hands.claims.drop(claim)
             self._news.set()
+            if isinstance(done, Outcome):
+                work.pace.note(time.monotonic() - started)
             self._tell(work.table, claim, done)
+
+    def _go_wrong(
+        self, kit: Kit, hands: Hands, work: TableWork, claim: Claim, error: Exception
+    ) -> None:
+        """Do after an attempt what its error asks for."""
+        match error:
+            case ResultGone() if isinstance(claim.chunk.range, ResultBatches):
+                self._begin_again(kit, hands, work, claim, error)
+            case RetriableError():
+                self._retry(hands, work, claim, error)
+            case RunError():
+                hands.claims.settle(claim, str(error), 0)
+                self._stop("the run can't go on", error)
+            case SnowmeltError():
+                self._fail(hands, work, claim, error)
+            case _:
+                # Not foreseen, so not known to be harmless: the table stops. What it says may be a secret.
+                _log.debug("unforeseen error", extra={"action": "unforeseen"}, exc_info=error)
+                self._fail(hands, work, claim, _unforeseen(error))
+
+    def _give_back(self, hands: Hands, work: TableWork, claim: Claim, seconds: float) -> None:
+        """Let others have what was cut off; it is no failed attempt, whatever it ended in."""
+        too_long = self._deadline is not None and self._deadline.is_too_long(seconds)
+        error = Interrupted(f"cut off after {duration(seconds)}: the time of its process was up")
+        settled = hands.claims.settle(claim, str(error), 0, seconds if too_long else None)
+        self._tell_settled(work, claim, settled, error)
 
     def _tell(self, table: LoadTable, claim: Claim, done: Outcome | Expanded | Resized) -> None:
         match done:
@@ -189,6 +234,7 @@ class Crew:
 
     def _moving(self, claims: Claims, table: LoadTable) -> Callable[[Claim, int, int], None]:
         def moving(claim: Claim, rows: int, bytes: int) -> None:
+            self.in_flight.check()
             claims.beat(claim)
             self._observer.moved(table, claim, rows, bytes)
 
@@ -209,7 +255,11 @@ class Crew:
                 self._fail(hands, work, claim, given_up(error, attempts, claim.chunk, work.table))
                 return
             pause = backoff_seconds(attempts, self._random)
-        settled = hands.claims.settle(claim, str(error), pause)
+        self._tell_settled(work, claim, hands.claims.settle(claim, str(error), pause), error)
+
+    def _tell_settled(
+        self, work: TableWork, claim: Claim, settled: Settled, error: SnowmeltError
+    ) -> None:
         if settled is Settled.COMPLETED:
             planned = claim.chunk.planned_rows or 0
             outcome = Outcome(claim.table_id, claim.chunk.id, planned, planned, 0, 0)
@@ -229,18 +279,28 @@ class Crew:
         hands.loads.fail(work.table.table_id, str(error))
         self._observer.failed(work.table, error)
 
-    def _close(self, kit: Kit, hands: Hands, work: TableWork) -> bool:
-        """Finish the table if all its chunks are committed; whether nothing is left to do in it here."""
+    def _close(self, kit: Kit, hands: Hands, work: TableWork, too_late: bool) -> _Step:
+        """Build and finish what all chunks are committed of; DONE if nothing is left to do in the table here."""
         left = hands.claims.work(work.table.table_id)
         if not left.closed and left.open_chunks:
-            return False
+            return _Step.TOO_LATE if too_late else _Step.WAIT
         if left.closed or left.failed_chunks:
             work.closed = True
             if left.completed:
                 self._tidy(kit, work)
-            return True
-        if self._build(hands, work):
-            return False
+            return _Step.DONE
+        try:
+            with self.in_flight.holding(kit, work):
+                closed = not self._build(hands, work) and self._finish(kit, hands, work)
+        except FatalError as error:
+            if isinstance(error, RunError):
+                raise
+            self.in_flight.check()
+            self._fail_table(hands, work, error)
+            return _Step.DONE
+        return _Step.DONE if closed else _Step.WAIT
+
+    def _finish(self, kit: Kit, hands: Hands, work: TableWork) -> bool:
         if not work.finishing.acquire(blocking=False):
             return False
         try:
@@ -249,23 +309,14 @@ class Crew:
                 self._news.set()
                 self._observer.finished(work.table)
                 self._tidy(kit, work)
-        except FatalError as error:
-            self._fail_table(hands, work, error)
         finally:
             work.finishing.release()
         return work.closed
 
     def _build(self, hands: Hands, work: TableWork) -> bool:
         """Build something of the table; the others of this process hear that there may be more to do."""
-        try:
-            built = hands.loads.build(
-                work.table.table_id, partial(self._observer.building, work.table)
-            )
-        except FatalError as error:
-            if isinstance(error, RunError):
-                raise
-            self._fail_table(hands, work, error)
-            return True
+        tell = partial(self._observer.building, work.table)
+        built = hands.loads.build(work.table.table_id, tell)
         if built:
             self._news.set()
         return built
@@ -298,7 +349,10 @@ def _unforeseen(error: Exception) -> TableError:
     )
 
 
-class _Step(Enum):
-    GO = auto()
-    WAIT = auto()
+class _Step(IntEnum):
+    """What a worker does next; of several tables the greatest counts."""
+
     DONE = auto()
+    TOO_LATE = auto()
+    WAIT = auto()
+    GO = auto()

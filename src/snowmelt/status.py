@@ -8,6 +8,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from snowmelt.errors import RunError
+from snowmelt.slices import Slice
+
+COMPLETED, FAILED, PARTIAL = 0, 1, 3
+"""Exit codes of a process by how its run ended."""
 
 
 class State(StrEnum):
@@ -80,6 +84,8 @@ class Report:
     seconds: float
     resumed: bool
     errors: tuple[str, ...] = field(default=())
+    slice: Slice | None = None
+    """What this process did of it."""
 
     @property
     def rows(self) -> int:
@@ -96,4 +102,4 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 done, 1 failed, 3 partial."""
-        return {State.COMPLETED: 0, State.PARTIAL: 3}.get(self.state, 1)
+        return {State.COMPLETED: COMPLETED, State.PARTIAL: PARTIAL}.get(self.state, FAILED)

@@ -19,3 +19,8 @@ class Stop:
         if not self.event.is_set():
             self.reason, self.error = reason, error
             self.event.set()
+
+    def fail(self, error: SnowmeltError) -> None:
+        """The run is failed by this, whatever it was told before."""
+        self(str(error.what), error)
+        self.error = error

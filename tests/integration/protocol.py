@@ -120,6 +120,8 @@ class World:
                 "pid": 0,
                 "lease_seconds": LEASE_SECONDS,
                 "stall_seconds": LEASE_SECONDS,
+                "deadline_seconds": None,
+                "memory_limit": None,
             },
         )
         return process

@@ -19,6 +19,7 @@ from tests.integration.protocol_line import Call, Fate, Limit, call
 from tests.integration.protocol_parts import Process, Stage, Worker, expect
 
 LEAP_SECONDS = 2 * LEASE_SECONDS
+LAST_WORDS = {"because": None, "peak_memory": None}
 
 # A row that a stalled transaction holds keeps its time: the test must not wait for it.
 _AGE_CHUNKS = """
@@ -55,7 +56,7 @@ class Storm(World):
         if process.frozen is not None:
             return
         if polite:
-            self.observe(query("end_worker"), {"worker_id": process.pulse.worker_id})
+            self.observe(query("end_worker"), {"worker_id": process.pulse.worker_id, **LAST_WORDS})
         number = self.processes.index(process)
         self.processes[number] = self.start_process()
         for place, worker in enumerate(self.workers):
@@ -81,6 +82,7 @@ class Storm(World):
             {
                 "worker_id": process.pulse.worker_id,
                 "claims": Jsonb(dict(process.pulse.idle_seconds())),
+                "peak_memory": None,
             },
         )
         process.expired = False

@@ -37,7 +37,13 @@ class Desk:
     def claim(self, table_id: int) -> Claim | None:
         return None if self.completed else Claim(1, Chunk(0, WholeTable(), 1), uuid4(), uuid4(), 1)
 
-    def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
+    def settle(
+        self,
+        claim: Claim,
+        error: str,
+        backoff_seconds: float,
+        overran_seconds: float | None = None,
+    ) -> Settled:
         self.pauses.append(backoff_seconds)
         return Settled.CLOSED
 
@@ -68,7 +74,8 @@ def work_through(monkeypatch: pytest.MonkeyPatch, errors: Sequence[SnowmeltError
 
     @contextmanager
     def hands(database: str) -> Iterator[Hands]:
-        yield Hands(cast(Any, desk), cast(Any, desk), cast(Any, desk), lambda: None)
+        its = cast(Any, desk)
+        yield Hands(its, its, its, lambda: None, lambda: None)
 
     monkeypatch.setattr(runner, "attempt", attempt)
     Crew([table], hands, Silence(), Stop(), {"db": Gate("db", Facts)}).work()

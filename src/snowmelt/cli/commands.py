@@ -32,21 +32,22 @@ from snowmelt.cli.options import (
     ResumeRun,
     RunId,
     Sources,
+    StopAfter,
     Tables,
     Threads,
     Verbose,
     app,
     load,
+    window,
 )
 from snowmelt.cli.progress import Gauges, shown
 from snowmelt.config import json_schema
 from snowmelt.plan import Plan, Refusal
 from snowmelt.plan_document import plan_json
 from snowmelt.report import report_json, status_json
+from snowmelt.status import PARTIAL
 from snowmelt.stop import Stop
 from snowmelt.survey import Choice
-
-PARTIAL = 3
 
 
 @app.command()
@@ -135,6 +136,7 @@ def migrate(
     restart_table: Restart = None,
     allow_truncate: AllowTruncate = False,
     join: Join = False,
+    stop_after: StopAfter = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -155,13 +157,18 @@ def migrate(
         for warning in mover.config.warnings:
             err.print(f"warning: {warning}", markup=False)
         stop, gauges = Stop(), Gauges()
+        deadline = window(stop_after)
+        if deadline is not None:
+            choice = dataclasses.replace(choice, deadline_seconds=deadline.working_seconds)
         with _stopping(stop, mover):
             planned = mover.plan(choice)
             if not (quiet or planned.refused):
                 word = "resuming" if planned.resumed else "starting"
                 err.print(f"{word} run {planned.run_id}", markup=False)
             with shown(gauges, err, quiet=quiet or json):
-                report = mover.run(planned, choice=choice, observer=gauges, stop=stop)
+                report = mover.run(
+                    planned, choice=choice, observer=gauges, stop=stop, deadline=deadline
+                )
         if json:
             document(report_json(report))
         else:

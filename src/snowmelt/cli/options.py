@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from uuid import UUID
 import typer
 
 from snowmelt.config import Config, load_config
+from snowmelt.deadline import Deadline
 from snowmelt.errors import UsageError
 
 app = typer.Typer(
@@ -20,6 +22,10 @@ app = typer.Typer(
 )
 
 CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
+GRACE_SECONDS = 60.0
+"""After --stop-after, for giving back what was in flight."""
+_TIME = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 ConfigPath = Annotated[
     Path | None,
     typer.Option("-c", "--config", help=f"Config file; else the first of {', '.join(CONFIGS)}."),
@@ -55,6 +61,14 @@ AllowTruncate = Annotated[
 Join = Annotated[
     bool, typer.Option("--join", help="Take part in a run that is under way; begin none.")
 ]
+StopAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--stop-after",
+        metavar="TIME",
+        help="Leave the run after so long, such as 90s, 45m or 8h; what is in flight then is given back.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
 NoValues = Annotated[
     bool,
@@ -80,3 +94,14 @@ def load(
         )
     config = load_config(path, sources=sources or None)
     return config.with_overrides(threads=threads, tables=tables)
+
+
+def window(text: str | None) -> Deadline | None:
+    """The deadline of a process that is to leave after a time. Raises typer.BadParameter for what is none."""
+    if text is None:
+        return None
+    found = _TIME.fullmatch(text.strip())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0
+    if seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 90s, 45m or 8h")
+    return Deadline.after(seconds, GRACE_SECONDS)

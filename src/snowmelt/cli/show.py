@@ -62,6 +62,8 @@ def reported(console: Console, report: Report) -> None:
     for error in report.errors:
         console.print(error, style="red", markup=False)
     if report.state is State.PARTIAL:
+        if report.slice and report.slice.reason:
+            console.print(report.slice.reason, markup=False)
         console.print("run again to resume", markup=False)
 
 

@@ -37,6 +37,8 @@ EXPIRED_FIRST_SECONDS = 5.0
 PAUSE_LIMIT_MS = 30_000
 
 T = TypeVar("T")
+_Row = tuple[int, dict[str, object], int, int, float | None]
+"""Of a claimed chunk: number, range, planned rows, attempts, and how long it overran a deadline."""
 
 
 @dataclass(slots=True)
@@ -105,9 +107,10 @@ class PostgresClaims:
                     self._pulse.forget(token)
         if row is None:
             return None
-        chunk_id, range, planned_rows, attempt = row
+        chunk_id, range, planned_rows, attempt, overran = row
         chunk = Chunk(chunk_id, range_from_json(range), planned_rows)
-        return Claim(table_id, chunk, token, self._pulse.worker_id, attempt, taken_over)
+        worker_id = self._pulse.worker_id
+        return Claim(table_id, chunk, token, worker_id, attempt, taken_over, overran)
 
     def _is_time_for_expired(self, table_id: int) -> bool:
         now = time.monotonic()
@@ -117,18 +120,14 @@ class PostgresClaims:
             self._looked_at[table_id] = now
         return due
 
-    def _claim_open(
-        self, table_id: int, token: UUID
-    ) -> tuple[int, dict[str, object], int, int] | None:
+    def _claim_open(self, table_id: int, token: UUID) -> _Row | None:
         with brief(self._session) as connection:
             return connection.execute(
                 query("claim_open"),
                 {"table_id": table_id, "token": token, "worker_id": self._pulse.worker_id},
             ).fetchone()
 
-    def _take_over(
-        self, table_id: int, token: UUID
-    ) -> tuple[int, dict[str, object], int, int] | None:
+    def _take_over(self, table_id: int, token: UUID) -> _Row | None:
         # Copied in one go: other threads forget their claims meanwhile.
         active = [known for known in list(self._pulse.moved_at) if known != token]
         with self._session.transaction() as connection:
@@ -150,16 +149,14 @@ class PostgresClaims:
             },
         )
 
-    def _fenced(
-        self, name: str, parameters: Mapping[str, object]
-    ) -> tuple[int, dict[str, object], int, int] | None:
+    def _fenced(self, name: str, parameters: Mapping[str, object]) -> _Row | None:
         """Run a named update of one chunk, insisting on it."""
 
         def update(connection: psycopg.Connection) -> Any:
             cursor = connection.execute(query(name), parameters)
             return cursor.fetchone() if cursor.description else (cursor.rowcount or None)
 
-        updated: tuple[int, dict[str, object], int, int] | None
+        updated: _Row | None
         updated = self._insisting(parameters, update)
         return updated
 
@@ -179,14 +176,26 @@ class PostgresClaims:
             chunk=cast(int, chunk["chunk_id"]),
         )
 
-    def settle(self, claim: Claim, error: str, backoff_seconds: float) -> Settled:
+    def settle(
+        self,
+        claim: Claim,
+        error: str,
+        backoff_seconds: float,
+        overran_seconds: float | None = None,
+    ) -> Settled:
         """Reopen the chunk unless its commit had happened or it has another owner.
 
         The update that takes the token away also waits for a COMMIT that is still under way, so the answer
         can't be overtaken by it.
         """
         return self._close_claim(
-            claim, "release_chunk", {"error": error, "backoff_seconds": backoff_seconds}
+            claim,
+            "release_chunk",
+            {
+                "error": error,
+                "backoff_seconds": backoff_seconds,
+                "overran_seconds": overran_seconds,
+            },
         )
 
     def fail(self, claim: Claim, error: str) -> Settled:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from snowmelt.errors import ConnectionLost, RunError, UsageError
 from snowmelt.postgres.failures import translate
+
+_log = logging.getLogger(__name__)
 
 # A peer that vanished without a word (a frozen Lambda, a pulled cable) is noticed after about a minute.
 _KEEPALIVE = {
@@ -170,6 +175,24 @@ class Session:
             if connection.broken:
                 self.close()
             raise translate(error) from error
+
+    def interrupt(self) -> None:
+        """From another thread: end what the connection is doing, at both of its ends.
+
+        Whoever uses it finds it lost, and the session's next use opens another. The server is told besides: a
+        backend in the middle of a statement that asks nothing of its client does not notice that it is gone.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            cancel = connection.pgconn.cancel_conn()
+            with socket.socket(fileno=os.dup(connection.fileno())) as mine:
+                mine.shutdown(socket.SHUT_RDWR)
+            cancel.blocking()
+        except (psycopg.Error, OSError) as error:
+            # Closed meanwhile, or the server can't be told: then it has not been lost, or ends by its keepalives.
+            _log.debug("not interrupted: %s", error)
 
     def close(self) -> None:
         """Drop the connection; the next use opens another."""

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -20,6 +21,20 @@ _log = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 6
 """A lease must outlast a few lost beats, or a busy server would look like a dead worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a process tells of itself: how long it has, in seconds, and how much memory, in bytes, where something
+    limits them; what it had resident at most until now; and at its end, why it left."""
+
+    deadline_seconds: float | None = None
+    memory_limit: int | None = None
+    peak_memory: Callable[[], int | None] = lambda: None
+    because: Callable[[], str | None] = lambda: None
+
+
+UNBOUNDED = Life()
 
 
 class Heartbeat:
@@ -37,6 +52,7 @@ class Heartbeat:
         lease_seconds: float,
         stall_seconds: float,
         on_abort: Callable[[], None],
+        life: Life = UNBOUNDED,
     ) -> None:
         self._session = Session(server)
         self._run_id = run_id
@@ -44,6 +60,7 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._stall_seconds = stall_seconds
         self._on_abort = on_abort
+        self._life = life
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="snowmelt-heartbeat", daemon=True)
 
@@ -59,6 +76,8 @@ class Heartbeat:
                     "pid": os.getpid(),
                     "lease_seconds": self._lease_seconds,
                     "stall_seconds": self._stall_seconds,
+                    "deadline_seconds": self._life.deadline_seconds,
+                    "memory_limit": self._life.memory_limit,
                 },
             )
         self._thread.start()
@@ -72,6 +91,7 @@ class Heartbeat:
                         {
                             "worker_id": self._pulse.worker_id,
                             "claims": Jsonb(dict(self._pulse.idle_seconds())),
+                            "peak_memory": self._life.peak_memory(),
                         },
                     ).fetchone()
             except RunError:
@@ -97,7 +117,14 @@ class Heartbeat:
         session = Session(self._session.server)
         try:
             with brief(session) as connection:
-                connection.execute(query("end_worker"), {"worker_id": self._pulse.worker_id})
+                connection.execute(
+                    query("end_worker"),
+                    {
+                        "worker_id": self._pulse.worker_id,
+                        "because": self._life.because(),
+                        "peak_memory": self._life.peak_memory(),
+                    },
+                )
         except SnowmeltError as error:
             _log.info(str(error), extra={"action": "farewell_failed"})
         finally:

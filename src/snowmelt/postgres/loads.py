@@ -176,6 +176,14 @@ class PostgresLoads:
         """Remove all rows of the tables, each with how many there must be, and note it in the run's loads."""
         truncate(self._session, run_id, tables)
 
+    def chunk_seconds(self, table_id: int, limit: int) -> list[float]:
+        """What the last completed chunks of a table took, from claim to commit."""
+        with self._session.transaction() as connection:
+            cursor = connection.execute(
+                query("chunk_seconds"), {"table_id": table_id, "limit": limit}
+            )
+            return [seconds for (seconds,) in cursor.fetchall()]
+
     def reopen(self, run_id: UUID, table_ids: Sequence[int]) -> None:
         """Give failed tables and chunks of a resumed run their attempts back."""
         parameters = {"run_id": run_id, "table_ids": list(table_ids)}

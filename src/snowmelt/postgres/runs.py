@@ -65,6 +65,18 @@ class PostgresRuns:
             ).fetchone()
         return State(row[0]) if row else None
 
+    def idle_slices(self, run_id: UUID) -> int | None:
+        """How many processes with a deadline, one after another until now, have not brought the run any further;
+        None where they had nothing to do here."""
+        with self._session.transaction() as connection:
+            row = connection.execute(query("idle_slices"), {"run_id": run_id}).fetchone()
+        return row[0] if row else None
+
+    def give_up(self, run_id: UUID) -> None:
+        """Note that the run is failed for them: those that come after count anew."""
+        with brief(self._session) as connection:
+            connection.execute(query("give_up"), {"run_id": run_id})
+
     def abort(self, run_id: UUID) -> bool:
         """End a run for good: no chunk or table of it is completed any more. False if it had ended so.
 
@@ -89,7 +101,13 @@ class PostgresRuns:
         with brief(self._session) as connection:
             for chunk in held:
                 connection.execute(
-                    query("release_chunk"), {**chunk, "error": "run aborted", "backoff_seconds": 0}
+                    query("release_chunk"),
+                    {
+                        **chunk,
+                        "error": "run aborted",
+                        "backoff_seconds": 0,
+                        "overran_seconds": None,
+                    },
                 )
             connection.execute(query("end_workers"), {"run_id": run_id})
 

@@ -9,7 +9,7 @@ Rows stream as Arrow: DuckDB runs a query while its batches are fetched, so memo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
 from snowmelt.chunking.histogram import Grain, KeyHistogram
 from snowmelt.chunking.sizing import row_bytes
-from snowmelt.errors import SourceChanged, TableError, TooHeavy, UsageError
+from snowmelt.errors import Interrupted, SourceChanged, TableError, TooHeavy, UsageError
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
 from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
@@ -43,11 +43,12 @@ _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".gz": "read_csv", "
 
 
 class DuckDBSource:
-    """`ports.Source`: one DuckDB connection, opened read-only where there is a database file."""
+    """`ports.EmbeddedSource`: one DuckDB connection, opened read-only where there is a database file."""
 
     def __init__(self, kind: Literal["duckdb", "files"], path: Path) -> None:
         """Raises UsageError for what is not there or can't be opened."""
         self._kind, self._path = kind, path
+        self._open_cursor: duckdb.DuckDBPyConnection | None = None
         if not self._path.exists():
             raise UsageError(
                 f"{self._path} does not exist", remedy="correct `connection` of the source"
@@ -215,17 +216,26 @@ class DuckDBSource:
                 )
             yield batch
 
+    def interrupt(self) -> None:
+        """From another thread: end the query that runs, if there is one."""
+        cursor = self._open_cursor
+        if cursor is not None:
+            with suppress(duckdb.Error):  # it has just been closed
+                cursor.interrupt()
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     @contextmanager
     def _failing(self, table: SourceTable) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._connection.cursor()
+        cursor = self._open_cursor = self._connection.cursor()
         try:
             yield cursor
         except MemoryError:
             raise  # Arrow's too: the chunk is too heavy, not wrong
+        except duckdb.InterruptException as error:
+            raise Interrupted(_first_line(error), table=str(table)) from error
         except duckdb.OutOfMemoryException as error:
             raise TooHeavy(_first_line(error), table=str(table)) from error
         except (duckdb.Error, pa.ArrowException) as error:

@@ -119,7 +119,7 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) next
 WHERE c.table_id = next.table_id AND c.chunk_id = next.chunk_id
-RETURNING c.chunk_id, c.range, c.planned_rows, c.attempts
+RETURNING c.chunk_id, c.range, c.planned_rows, c.attempts, c.overran_seconds
 
 -- name: expired_claim
 SELECT c.chunk_id, c.token
@@ -145,7 +145,7 @@ UPDATE migration_status.chunk
 SET token = %(token)s, worker_id = %(worker_id)s, claimed_at = clock_timestamp(), attempts = attempts + 1
 WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(old_token)s
   AND completed_at IS NULL AND failed_at IS NULL
-RETURNING chunk_id, range, planned_rows, attempts
+RETURNING chunk_id, range, planned_rows, attempts, overran_seconds
 
 -- name: lock_chunk
 SELECT pg_try_advisory_xact_lock(hashtextextended(format('snowmelt chunk %%s %%s', %(table_id)s::bigint, %(chunk_id)s::int), 0))
@@ -234,6 +234,7 @@ WHERE table_id = %(table_id)s
 -- name: release_chunk
 UPDATE migration_status.chunk
 SET token = NULL, worker_id = NULL, error_message = %(error)s,
+    overran_seconds = coalesce(%(overran_seconds)s::float8, overran_seconds),
     not_before = clock_timestamp() + make_interval(secs => %(backoff_seconds)s)
 WHERE table_id = %(table_id)s AND chunk_id = %(chunk_id)s AND token = %(token)s AND completed_at IS NULL
 
@@ -368,21 +369,56 @@ UPDATE migration_status.worker SET ended_at = clock_timestamp()
 WHERE run_id = %(run_id)s AND ended_at IS NULL
 
 -- name: start_worker
-INSERT INTO migration_status.worker (worker_id, run_id, host, pid, lease, stall)
+INSERT INTO migration_status.worker (worker_id, run_id, host, pid, lease, stall, deadline, memory_limit)
 VALUES (%(worker_id)s, %(run_id)s, %(host)s, %(pid)s,
-        make_interval(secs => %(lease_seconds)s), make_interval(secs => %(stall_seconds)s))
+        make_interval(secs => %(lease_seconds)s), make_interval(secs => %(stall_seconds)s),
+        make_interval(secs => %(deadline_seconds)s::float8), %(memory_limit)s)
 ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = clock_timestamp(), ended_at = NULL
 
 -- name: heartbeat
 -- A worker that was marked as ended because nothing was heard of it is back.
 UPDATE migration_status.worker
 SET heartbeat_at = clock_timestamp(), claims = %(claims)s,
+    peak_memory = greatest(%(peak_memory)s::bigint, peak_memory),
     ended_at = CASE WHEN ended_at IS DISTINCT FROM heartbeat_at + lease THEN ended_at END
 WHERE worker_id = %(worker_id)s
 RETURNING EXISTS (SELECT 1 FROM migration_status.run r WHERE r.run_id = worker.run_id AND r.ending = 'aborted')
 
 -- name: end_worker
-UPDATE migration_status.worker SET ended_at = clock_timestamp(), claims = '{}' WHERE worker_id = %(worker_id)s
+UPDATE migration_status.worker
+SET ended_at = clock_timestamp(), claims = '{}', stopped_because = %(because)s,
+    peak_memory = greatest(%(peak_memory)s::bigint, peak_memory)
+WHERE worker_id = %(worker_id)s
+
+-- name: idle_slices
+-- Processes with a deadline that are over and began after the run last came any further; NULL where nothing is left to
+-- do in this database. To split chunks is not to come further: it could be done for days.
+SELECT CASE WHEN p.is_open THEN (
+           SELECT count(*) FROM migration_status.worker w
+           WHERE w.run_id = r.run_id AND w.deadline IS NOT NULL
+             AND (w.ended_at IS NOT NULL OR w.heartbeat_at < clock_timestamp() - w.lease)
+             AND w.started_at > coalesce(greatest(p.moved_at, r.given_up_at), '-infinity')) END
+FROM migration_status.run r
+CROSS JOIN LATERAL (
+    SELECT max(greatest(l.completed_at, l.furnished_at, c.moved_at, b.built_at)) AS moved_at,
+           bool_or(l.completed_at IS NULL AND l.failed_at IS NULL AND l.skipped_at IS NULL) AS is_open
+    FROM migration_status.load l
+    CROSS JOIN LATERAL (SELECT max(completed_at) AS moved_at
+                        FROM migration_status.chunk WHERE table_id = l.table_id) c
+    CROSS JOIN LATERAL (SELECT max(greatest(dropped_at, built_at, attached_at)) AS built_at
+                        FROM migration_status.post_data WHERE table_id = l.table_id) b
+    WHERE l.run_id = r.run_id) p
+WHERE r.run_id = %(run_id)s
+
+-- name: give_up
+UPDATE migration_status.run SET given_up_at = clock_timestamp() WHERE run_id = %(run_id)s
+
+-- name: chunk_seconds
+-- What the last chunks of a table took.
+SELECT extract(epoch FROM completed_at - claimed_at)::float8 FROM migration_status.chunk
+WHERE table_id = %(table_id)s AND completed_at > claimed_at
+ORDER BY completed_at DESC
+LIMIT %(limit)s
 
 -- name: run_status
 SELECT r.run_id, coalesce(r.ending, 'running') AS ending, r.source_names, r.started_at, r.ended_at,
