@@ -74,7 +74,7 @@ def claim_within_the_move(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(self: PostgresClaims, table_id: int, _token: object) -> Any:
         with self._session.transaction() as connection:
             return connection.execute(
-                "SELECT chunk_id, range, planned_rows, attempts FROM migration_status.chunk "
+                "SELECT chunk_id, range, planned_rows, attempts, NULL FROM migration_status.chunk "
                 "WHERE table_id = %s AND token IS NULL AND completed_at IS NULL AND failed_at IS NULL "
                 "ORDER BY chunk_id LIMIT 1",
                 [table_id],
