@@ -353,7 +353,9 @@ class ConfigFile(FileModel):
         default=None, description="Memory of the Lambda function: MB, or a text such as 10GB."
     )
     lambda_timeout_buffer_seconds: FromZero = Field(
-        default=60, description="How long before Lambda's own deadline a run stops taking chunks."
+        default=60,
+        description="How long before Lambda's own deadline what is in flight is cut off and given back; at most a "
+        "third of the time counts.",
     )
     resume_max_age: FromOne = Field(
         default=168, description="Hours since its last activity in which a run is resumed."

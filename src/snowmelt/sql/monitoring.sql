@@ -143,3 +143,20 @@ SELECT target_schema || '.' || target_table AS target, previous, replaced_at, ke
 FROM migration_status.replacement
 WHERE dropped_at IS NULL
 ORDER BY replaced_at DESC;
+
+-- name: slices
+-- What did each process do of the runs of the last days, how long had it, why did it leave, and with how much memory?
+WITH params AS (SELECT interval '7 days' AS back)
+SELECT w.run_id, w.host || ':' || w.pid AS worker, w.started_at, w.ended_at, w.deadline,
+       count(c.chunk_id) AS chunks, coalesce(sum(c.rows_written), 0)::bigint AS rows,
+       round(sum(c.rows_written) / nullif(extract(epoch FROM coalesce(w.ended_at, w.heartbeat_at) - w.started_at), 0))
+           AS rows_per_second,
+       pg_size_pretty(w.peak_memory) AS peak_memory, pg_size_pretty(w.memory_limit) AS memory_limit,
+       CASE WHEN w.ended_at IS NULL AND w.heartbeat_at < clock_timestamp() - w.lease THEN 'nothing is heard of it'
+            ELSE w.stopped_because END AS stopped_because
+FROM params, migration_status.worker w
+LEFT JOIN migration_status.chunk c ON c.worker_id = w.worker_id AND c.completed_at IS NOT NULL
+WHERE w.started_at > clock_timestamp() - params.back
+GROUP BY w.worker_id
+ORDER BY w.started_at DESC
+LIMIT 100;
