@@ -109,7 +109,8 @@ class Mover:
         except SnowmeltError:
             # What of some tables was dropped already comes back.
             self._end(plan, stop)
-            self._give_back({table.job.target for table in plan.tables}, executor or Threads())
+            targets = {table.job.target for table in plan.tables}
+            self._give_back(targets, executor or Threads(), deadline=deadline)
             raise
         tally = Tally()
         observer = Together(tally, observer or Silence())
@@ -133,7 +134,7 @@ class Mover:
         )
         if any(run.state is State.FAILED for run in ended):
             targets = {table.job.target for table in plan.tables}
-            self._give_back(targets, executor or Threads(), stop.event)
+            self._give_back(targets, executor or Threads(), stop.event, deadline)
         if stop.reason == "aborted":
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
@@ -199,13 +200,31 @@ class Mover:
         targets: Collection[TargetTable],
         executor: Executor,
         halt: threading.Event | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """Build what was dropped for loads that failed or were aborted; what can't be built is told."""
+        halt = halt or threading.Event()
+        sessions: list[Session] = []
+
+        def cut() -> None:
+            halt.set()
+            for session in sessions:
+                session.interrupt()
+
         threads = max((job.parallel_threads for job in self.jobs), default=1)
-        for database in self._databases.values():
-            if database.keeps_house:
+        with cut_off(deadline, cut, self._leave):
+            for database in self._databases.values():
+                if not database.keeps_house:
+                    continue
                 try:
-                    done = restore(database, executor, threads=threads, only=targets, halt=halt)
+                    done = restore(
+                        database,
+                        executor,
+                        threads=threads,
+                        only=targets,
+                        halt=halt,
+                        sessions=sessions,
+                    )
                 except SnowmeltError as error:
                     _log.warning("%s", error, extra={"action": "indexes_missing"})
                     continue

@@ -27,25 +27,36 @@ def restore(
     threads: int,
     only: Collection[TargetTable] | None = None,
     halt: threading.Event | None = None,
+    sessions: list[Session] | None = None,
 ) -> tuple[Restored, ...]:
     """Build what is missing in the targets, or in some of them, `threads` indexes at a time. One that fails stops
-    no other. Targets that live workers load are left to them."""
+    no other. Targets that live workers load are left to them.
+
+    `halt`, once set, lets none begin; `sessions` gets those that build, which may then be interrupted.
+    """
     halt = halt or threading.Event()
+    sessions = [] if sessions is None else sessions
     found = [
         one
         for one in missing(database.session)
         if not one.in_use and (only is None or one.target in only)
     ]
-    return tuple(_restored(database, executor, one, threads, halt) for one in found)
+    return tuple(_restored(database, executor, one, threads, halt, sessions) for one in found)
 
 
 def _restored(
-    database: Database, executor: Executor, found: Missing, threads: int, halt: threading.Event
+    database: Database,
+    executor: Executor,
+    found: Missing,
+    threads: int,
+    halt: threading.Event,
+    sessions: list[Session],
 ) -> Restored:
     builds_of(database.session, found.target).reopen()
 
     def work() -> None:
         session = Session(database.server, halt, reached=True)
+        sessions.append(session)
         try:
             _build(session, found, halt)
         finally:

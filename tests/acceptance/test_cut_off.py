@@ -170,6 +170,19 @@ def test_a_statement_at_the_target(
         assert database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'slow'::regclass")
 
 
+def test_indexes_that_come_back_after_a_failure(database: Database, tmp_path: Path) -> None:
+    """The run has failed before its time was up, and what it had dropped takes longer than that."""
+    nights = _building(database, tmp_path)
+    database.execute('ALTER TABLE "T" ADD CHECK (id < 40)')
+    nights.run(f"INSERT INTO T SELECT i, {NOON}, 'n' || i FROM range(50) t(i)")
+    with leaving_nothing():
+        report = slice_of(nights.config(parallel_threads=1), 3)
+    assert report.state is State.FAILED
+    nothing_is_left(database)
+    missing = "SELECT count(*) FROM migration_status.post_data WHERE attached_at IS NULL"
+    assert database.value(missing) >= 1
+
+
 @pytest.mark.parametrize(
     "settings",
     [
