@@ -298,7 +298,7 @@ class Mover:
             yield
             self._heartbeats.clear()
 
-    def check(self) -> Iterator[tuple[str, str | None]]:
+    def check(self) -> Iterator[tuple[str, SnowmeltError | None]]:
         """Try each connection: (what was tried, None or what is wrong). Nothing is changed."""
         for database in self._databases.values():
             yield f"PostgreSQL {database.server.address}", _outcome(database.connect)
@@ -354,9 +354,9 @@ def open_mover(config: Config) -> Mover:
     return Mover(config)
 
 
-def _outcome(attempt: Callable[[], object]) -> str | None:
+def _outcome(attempt: Callable[[], object]) -> SnowmeltError | None:
     try:
         attempt()
     except SnowmeltError as error:
-        return str(error)
+        return error
     return None

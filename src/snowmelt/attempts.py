@@ -98,7 +98,7 @@ def _stage(claim: Claim, table: LoadTable, claims: Claims, error: NeedsStaging) 
             "%s: %s; its chunks go through staging from here on",
             table.job,
             error.what,
-            extra={"action": "staged", "table_id": table.table_id, "chunk_id": claim.chunk.id},
+            extra={"action": "staged", "table": str(table.job.target), "chunk_id": claim.chunk.id},
         )
 
 
@@ -116,7 +116,7 @@ def _expand(claim: Claim, table: LoadTable, source: Source, claims: Claims) -> E
         "the query of %s gave %s chunks",
         table.job,
         f"{len(chunks):,}",
-        extra={"action": "query_extracted", "table_id": table.table_id},
+        extra={"action": "query_extracted", "table": str(table.job.target)},
     )
     return Expanded(len(chunks))
 
@@ -143,7 +143,7 @@ def resize(
         reason,
         extra={
             "action": "chunk_resized",
-            "table_id": table.table_id,
+            "table": str(table.job.target),
             "chunk_id": claim.chunk.id,
             "chunks": len(parts),
         },
@@ -172,7 +172,7 @@ def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
     except RunError:
         raise
     except SnowmeltError as error:
-        _log.warning(str(error), extra={"action": "cancel_failed", "table_id": table.table_id})
+        _log.warning("%s", error, extra={"action": "cancel_failed", "table": str(table.job.target)})
 
 
 @contextmanager

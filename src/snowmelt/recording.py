@@ -188,7 +188,12 @@ def _log_columns(table: TablePlan) -> None:
     if table.left_out:
         names = ", ".join(f'"{column.name}"' for column in table.left_out)
         text = "%s: columns of the source that the target lacks are left out: %s"
-        _log.warning(text, table.job.target, names, extra={"action": "columns_left_out"})
+        _log.warning(
+            text,
+            table.job.target,
+            names,
+            extra={"action": "columns_left_out", "table": str(table.job.target)},
+        )
 
 
 def refused(refusals: Sequence[tuple[TablePlan, Refusal]], of_run: Sequence[Refusal] = ()) -> str:

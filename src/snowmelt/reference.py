@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from snowmelt.aws.reference import lambda_page
 from snowmelt.types import (
     OTHER_SNOWFLAKE_TYPES,
     SNOWFLAKE_FACTS,
@@ -63,7 +64,7 @@ def _row(told: str, spelling: str, fact: SnowflakeFact, first: bool) -> str:
     return f"| {told} | {arrow} | {created} | {fact.note if first else ''} |\n"
 
 
-PAGES = {"types.md": types_page}
+PAGES = {"types.md": types_page, "lambda.md": lambda_page}
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ class Crew:
                     step = self._step(kit)
                 except RetriableError as error:
                     # Between chunks: nothing is claimed, the session comes back by itself.
-                    _log.warning(str(error), extra={"action": "ledger_retry"})
+                    _log.warning("%s", error, extra={"action": "ledger_retry"})
                     step = _Step.WAIT
                 except RunError as error:
                     self._stop("the run can't go on", error)
@@ -225,7 +225,8 @@ class Crew:
                 self._observer.replanned(work.table, done)
         except RetriableError as error:
             # Such as a reader that holds the target: what was to be done again is still to be done.
-            _log.warning("%s: %s", work.table.job.target, error, extra={"action": "replan_retry"})
+            target = str(work.table.job.target)
+            _log.warning("%s: %s", target, error, extra={"action": "replan_retry", "table": target})
         except RunError:
             raise
         except SnowmeltError as error:
@@ -332,7 +333,7 @@ class Crew:
             _log.warning(
                 "the table is completed, but its source was not tidied up: %s",
                 error,
-                extra={"action": "tidy_failed", "table_id": work.table.table_id},
+                extra={"action": "tidy_failed", "table": str(work.table.job.target)},
             )
 
 

@@ -53,6 +53,9 @@ class Choice:
     """Whether only a run under way is taken part in: nothing is begun, and nothing that no worker is about."""
     deadline_seconds: float | None = None
     """How long this process may run, where something ends it: chunks are made small enough for that."""
+    begin_as: UUID | None = None
+    """The id of the run if one is begun. A run that has it is gone on with, completed or not: who asks twice,
+    since the first answer was lost, gets what was begun the first time."""
 
 
 ANEW_OR_RESUMED = Choice()
@@ -85,7 +88,7 @@ class Survey:
         found = [server_problems(server, self._connections()) for server in servers]
         who = identity(self._config)
         whole = Plan(
-            uuid4(),
+            choice.begin_as or uuid4(),
             who,
             False,
             (),
@@ -153,7 +156,7 @@ class Survey:
     def _unfinished(self, choice: Choice) -> tuple[UUID | None, list[StoredLoad]]:
         """The run to go on with, and its tables as every database has them."""
         ledgers = [database for database in self._databases.values() if database.has_ledger]
-        run_id = choice.run_id
+        run_id = choice.run_id or _begun(choice, ledgers)
         who = identity(self._config)
         if run_id is None and choice.resume:
             age = choice.max_age_hours or self._config.resume_max_age
@@ -227,6 +230,14 @@ class Survey:
         return database.loads.mark(str(facts["connection"]), job.source, job.target)
 
 
+def _begun(choice: Choice, ledgers: Sequence[Database]) -> UUID | None:
+    """The run that was begun as the choice says, if it was."""
+    run_id = choice.begin_as
+    if run_id is None or not any(database.runs.status(run_id) for database in ledgers):
+        return None
+    return run_id
+
+
 def _allowed(job: TableJob, choice: Choice) -> str | None:
     if choice.allow_truncate:
         return "--allow-truncate"
@@ -251,6 +262,8 @@ def _counted(database: Database, job: TableJob, left: int) -> dict[str, Any]:
     except ConnectionLost:
         raise
     except (TableError, RetriableError) as error:
-        _log.warning("%s: %s", job.target, error, extra={"action": "count_failed"})
+        _log.warning(
+            "%s: %s", job.target, error, extra={"action": "count_failed", "table": str(job.target)}
+        )
         return {"ours": None}
     return {"ours": rows == left, "target_rows": rows}

@@ -440,6 +440,21 @@ def test_threads_override_every_level(tmp_path: Path) -> None:
         config.with_overrides(threads=0)
 
 
+def test_batch_size_and_resume_window_override_every_level(tmp_path: Path) -> None:
+    document = changed(
+        source={"batch_size": 2_000, "tables": [{"source": "T", "batch_size": 3_000}]}
+    )
+    config = load(tmp_path, document)
+    assert config.with_overrides(batch_size=500).jobs()[0].batch_size == 500
+    assert config.with_overrides(batch_size="auto").jobs()[0].batch_size is None
+    assert config.with_overrides(resume_max_age=24).resume_max_age == 24
+    assert config.with_overrides().jobs() == config.jobs()
+    with pytest.raises(UsageError, match="0 rows"):
+        config.with_overrides(batch_size=0)
+    with pytest.raises(UsageError, match="0 hours"):
+        config.with_overrides(resume_max_age=0)
+
+
 @pytest.mark.parametrize(
     ("names", "targets"),
     [

@@ -19,6 +19,7 @@ from snowmelt.cli import plans, show
 from snowmelt.cli.console import configure_logging, document, err, messages, out
 from snowmelt.cli.options import (
     AllowTruncate,
+    BatchSize,
     ConfigPath,
     Debug,
     Details,
@@ -40,8 +41,9 @@ from snowmelt.cli.options import (
     load,
     window,
 )
-from snowmelt.cli.progress import Gauges, shown
+from snowmelt.cli.progress import shown
 from snowmelt.config import json_schema
+from snowmelt.gauges import Gauges
 from snowmelt.plan import Plan, Refusal
 from snowmelt.plan_document import plan_json
 from snowmelt.report import report_json, status_json
@@ -69,7 +71,7 @@ def check(
         document(json_schema())
         return
     with messages(), Mover(load(config, sources)) as mover:
-        tried = list(mover.check())
+        tried = [(what, None if error is None else str(error)) for what, error in mover.check()]
         wrong = [(what, error) for what, error in tried if error]
         refusals = [] if wrong else _refusals(mover.plan(Choice(values=not no_values)))
         if json:
@@ -96,6 +98,7 @@ def plan(
     config: ConfigPath = None,
     table: Tables = None,
     threads: Threads = None,
+    batch_size: BatchSize = None,
     no_resume: NoResume = False,
     resume_run_id: ResumeRun = None,
     resume_max_age: ResumeAge = None,
@@ -114,7 +117,7 @@ def plan(
     configure_logging(verbose, quiet, debug)
     choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
     choice = dataclasses.replace(choice, values=not no_values, allow_truncate=allow_truncate)
-    with messages(), Mover(load(config, sources, table or (), threads)) as mover:
+    with messages(), Mover(load(config, sources, table or (), threads, batch_size)) as mover:
         planned = mover.plan(choice)
         if json:
             document(plan_json(planned))
@@ -130,6 +133,7 @@ def migrate(
     config: ConfigPath = None,
     table: Tables = None,
     threads: Threads = None,
+    batch_size: BatchSize = None,
     no_resume: NoResume = False,
     resume_run_id: ResumeRun = None,
     resume_max_age: ResumeAge = None,
@@ -153,7 +157,7 @@ def migrate(
             "--join takes part in a run as it is: leave --no-resume and --restart-table out"
         )
     choice = dataclasses.replace(choice, allow_truncate=allow_truncate, join=join)
-    with messages(), Mover(load(config, sources, table or (), threads)) as mover:
+    with messages(), Mover(load(config, sources, table or (), threads, batch_size)) as mover:
         for warning in mover.config.warnings:
             err.print(f"warning: {warning}", markup=False)
         stop, gauges = Stop(), Gauges()

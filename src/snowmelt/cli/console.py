@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from snowmelt.client_logs import hand_over
 from snowmelt.errors import SnowmeltError, UsageError
 
 # Into a file or pipe nothing is cut to a terminal's width.
@@ -39,11 +40,7 @@ def configure_logging(verbose: bool, quiet: bool, debug: bool) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else level)
-    # What a client library logs is said again, in our words, by the error that it ends in.
-    for name in ("snowflake", "botocore", "boto3", "psycopg"):
-        client = logging.getLogger(name)
-        client.handlers[:] = [handler] if debug else [logging.NullHandler()]
-        client.propagate = False
+    hand_over(handler if debug else None)
 
 
 def document(value: object) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import typer
 
 from snowmelt.config import Config, load_config
+from snowmelt.config.files import CONFIGS, found_config
 from snowmelt.deadline import Deadline
 from snowmelt.errors import UsageError
 
@@ -21,7 +22,6 @@ app = typer.Typer(
     help="Moves tables into PostgreSQL: each row exactly once, resumable.",
 )
 
-CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
 GRACE_SECONDS = 60.0
 """After --stop-after, for giving back what was in flight."""
 _TIME = re.compile(r"(\d+(?:\.\d+)?)([smh])")
@@ -70,6 +70,10 @@ StopAfter = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Workers; over the config's.")]
+BatchSize = Annotated[
+    str | None,
+    typer.Option("--batch-size", help="Rows of a chunk, about, or auto; over the config's."),
+]
 NoValues = Annotated[
     bool,
     typer.Option(
@@ -84,16 +88,27 @@ def load(
     sources: Sequence[str] | None = None,
     tables: Sequence[str] = (),
     threads: int | None = None,
+    batch_size: str | None = None,
 ) -> Config:
     """The config of a command, with only the sources and tables that it names."""
-    if path is None:
-        path = next((Path(name) for name in CONFIGS if Path(name).exists()), None)
+    path = path or found_config(Path())
     if path is None:
         raise UsageError(
             f"no config file here: looked for {', '.join(CONFIGS)}", remedy="name one with -c FILE"
         )
     config = load_config(path, sources=sources or None)
-    return config.with_overrides(threads=threads, tables=tables)
+    return config.with_overrides(threads=threads, tables=tables, batch_size=_rows(batch_size))
+
+
+def _rows(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(
+            f"--batch-size {text} is neither auto nor a number of rows",
+            remedy="write auto, or a number such as 100000",
+        )
+    return int(text)
 
 
 def window(text: str | None) -> Deadline | None:

@@ -1,7 +1,7 @@
 """The config: a JSON or YAML file -> `Config`, or every problem of the file at once."""
 
 from snowmelt.config.config import Config
-from snowmelt.config.loading import load_config
+from snowmelt.config.loading import load_config, parse_config
 from snowmelt.config.models import Postgres, Session, Snowflake, Source, Table
 from snowmelt.config.schema import json_schema
 from snowmelt.config.settings import Connection
@@ -16,4 +16,5 @@ __all__ = [
     "Table",
     "json_schema",
     "load_config",
+    "parse_config",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from snowmelt.choices import NulCharacters
 from snowmelt.config.checks import unknown_name
 from snowmelt.config.models import ConfigFile, Source, Table
 from snowmelt.config.modes import TopLevel, emptied_first, replaced, written_by
+from snowmelt.config.settings import BatchSize
 from snowmelt.errors import UsageError
 from snowmelt.model import ChunkKey, SourceTable, TableJob, TargetTable
 
@@ -48,26 +49,38 @@ class Config(ConfigFile):
         """Never empty in a config that was loaded."""
         return source.target_pg_database or self.postgres.database_name or ""
 
-    def with_overrides(self, *, threads: int | None = None, tables: Sequence[str] = ()) -> Config:
-        """The same config with `threads` for everything, and with only the named tables.
+    def with_overrides(
+        self,
+        *,
+        threads: int | None = None,
+        tables: Sequence[str] = (),
+        batch_size: BatchSize | None = None,
+        resume_max_age: int | None = None,
+    ) -> Config:
+        """The same config with what is given in place of its own at every level, and with only the named tables.
 
         A table is named by its source, its target, or either as `schema.name`. A source stays, with
         no table if none of its own is named, so that the identity of the run is the same.
+        `resume_max_age` is in hours, `batch_size` in rows.
 
-        Raises UsageError for fewer than one thread, UnknownName for a name that no table carries.
+        Raises UsageError for fewer than one thread, row or hour, UnknownName for a name that no table carries.
         """
         sources = self.sources
         if tables:
             self._require_tables(tables)
             sources = tuple(_narrowed(source, tables) for source in sources)
-        if threads is None:
-            return self.model_copy(update={"sources": sources})
-        if threads < 1:
-            raise UsageError(f"{threads} threads can't move anything", remedy="give 1 or more")
+        _require_one(threads, "threads can't move anything")
+        _require_one(batch_size, "rows make no chunk")
+        _require_one(resume_max_age, "hours let no run be resumed")
+        given = {"parallel_threads": threads, "batch_size": batch_size}
+        settings = {name: value for name, value in given.items() if value is not None}
+        inner = dict.fromkeys(settings)
+        hours = {} if resume_max_age is None else {"resume_max_age": resume_max_age}
         return self.model_copy(
             update={
-                "parallel_threads": threads,
-                "sources": tuple(_without_threads(source) for source in sources),
+                **settings,
+                **hours,
+                "sources": tuple(_updated(source, inner) for source in sources),
             }
         )
 
@@ -155,6 +168,12 @@ def _narrowed(source: Source, names: Sequence[str]) -> Source:
     return source.model_copy(update={"tables": tuple(kept)})
 
 
-def _without_threads(source: Source) -> Source:
-    tables = tuple(table.model_copy(update={"parallel_threads": None}) for table in source.tables)
-    return source.model_copy(update={"parallel_threads": None, "tables": tables})
+def _updated(source: Source, settings: Mapping[str, object]) -> Source:
+    """With the settings at the source and at each of its tables."""
+    tables = tuple(table.model_copy(update=settings) for table in source.tables)
+    return source.model_copy(update={**settings, "tables": tables})
+
+
+def _require_one(number: int | str | None, what: str) -> None:
+    if isinstance(number, int) and number < 1:
+        raise UsageError(f"{number} {what}", remedy="give 1 or more")

@@ -1,4 +1,7 @@
-"""`${VAR}` in the values of a config, filled in from variables; `$${` is a plain `${`."""
+"""`${VAR}` in the values of a config, filled in from variables; `$${` is a plain `${`.
+
+`${secret:NAME#key}` and `${ssm:/path}` are filled in from what was asked for of them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from snowmelt.config.document import Finding, Place
+from snowmelt.config.secrets import Reference, Secrets, is_reference, read_reference
 
-VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*|(secret|ssm):[^}]+)\}"
 _DOLLAR = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -66,21 +70,29 @@ class Substitution:
     written: Mapping[Place, str]
     missing: tuple[Finding, ...]
     findings: tuple[Finding, ...]
+    open: tuple[tuple[Place, Reference], ...] = ()
+    """References that nobody asked for yet."""
 
 
-def substitute(root: Mapping[str, object], environment: Environment) -> Substitution:
+def substitute(
+    root: Mapping[str, object], environment: Environment, secrets: Secrets
+) -> Substitution:
     """Fill in every string value; keys stay as they are, and values are not looked at twice."""
-    walk = _Walk(environment)
+    walk = _Walk(environment, secrets)
     filled = {key: walk.value(value, (key,)) for key, value in root.items()}
-    return Substitution(filled, walk.written, tuple(walk.missing), tuple(walk.findings))
+    return Substitution(
+        filled, walk.written, tuple(walk.missing), tuple(walk.findings), tuple(walk.open)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
     environment: Environment
+    secrets: Secrets
     written: dict[Place, str] = field(default_factory=dict)
     missing: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    open: list[tuple[Place, Reference]] = field(default_factory=list)
 
     def value(self, value: object, place: Place) -> object:
         if isinstance(value, dict):
@@ -105,18 +117,29 @@ class _Walk:
         yield text[end:]
 
     def variable(self, name: str, closing: str, place: Place) -> str | Unset:
-        if not closing or not _NAME.fullmatch(name):
-            # Without the text: a password may hold a `${` by chance.
-            self.findings.append(
-                Finding(
-                    place,
-                    "has a ${ that is no variable",
-                    "write ${NAME} with letters, digits and _, or $${ for a plain ${",
-                )
-            )
-            return UNSET
-        found = self.environment.find(name)
+        found = self.look(name, place) if closing else None
+        if isinstance(found, str | Unset):
+            return found
         if isinstance(found, Finding):
             self.missing.append(Finding(place, found.what, found.remedy))
+            return UNSET
+        # Without the text: a password may hold a `${` by chance.
+        remedy = (
+            "write ${NAME} with letters, digits and _, ${secret:NAME#key}, ${ssm:/path}, "
+            "or $${ for a plain ${"
+        )
+        self.findings.append(Finding(place, "has a ${ that is no variable", remedy))
+        return UNSET
+
+    def look(self, name: str, place: Place) -> str | Finding | Unset | None:
+        """What stands for the text between the braces; None where it can't be anything."""
+        if _NAME.fullmatch(name):
+            return self.environment.find(name)
+        reference = read_reference(name) if is_reference(name) else None
+        if reference is None:
+            return None
+        found = self.secrets.find(reference)
+        if found is None:
+            self.open.append((place, reference))
             return UNSET
         return found

@@ -12,6 +12,14 @@ from snowmelt.config.json_text import read_json
 from snowmelt.config.yaml_text import read_yaml
 from snowmelt.errors import UsageError
 
+CONFIGS = ("snowmelt.yaml", "snowmelt.yml", "snowmelt.json", "config.yaml", "config.json")
+"""What a config file is called where none is named."""
+
+
+def found_config(folder: Path) -> Path | None:
+    """The first of them that is in the folder."""
+    return next((folder / name for name in CONFIGS if (folder / name).exists()), None)
+
 
 def read_document(path: Path) -> Document:
     """`.json` is read as JSON, every other name as YAML.
@@ -33,12 +41,17 @@ def read_document(path: Path) -> Document:
             f"the config file {path} can't be read: {error.strerror}",
             remedy="check that you may read it",
         ) from None
+    return parse_document(str(path), content)
+
+
+def parse_document(name: str, content: bytes) -> Document:
+    """A name that ends in `.json` is read as JSON, every other one as YAML. Raises ConfigError."""
     text = _decoded(content)
     if text is None:
-        raise syntax_error(str(path), None, "is not UTF-8 text", "save it with the encoding UTF-8")
-    if path.suffix.lower() == ".json":
-        return read_json(str(path), text)
-    return read_yaml(str(path), text)
+        raise syntax_error(name, None, "is not UTF-8 text", "save it with the encoding UTF-8")
+    if name.lower().endswith(".json"):
+        return read_json(name, text)
+    return read_yaml(name, text)
 
 
 def _decoded(content: bytes) -> str | None:

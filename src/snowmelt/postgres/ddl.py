@@ -305,7 +305,12 @@ def _comment(
             with connection.transaction():
                 connection.execute(statement)
         except psycopg.DataError as error:
-            _log.warning("%s: a comment was left out: %s", table, str(error).strip())
+            _log.warning(
+                "%s: a comment was left out: %s",
+                table,
+                str(error).strip(),
+                extra={"action": "comment_left_out", "table": str(table)},
+            )
 
 
 def no_type(table: TargetTable, column: Column) -> TableError:

@@ -191,7 +191,11 @@ def finish_load(session: Session, table_id: int) -> bool:
         advance_mark(connection, load.plan, table_id)
         names = {"schema": load.target.schema, "table": load.target.name}
         connection.execute(query("note_restored"), names)
-    _log.info("table completed", extra={"action": "table_completed", "table_id": table_id})
+    _log.info(
+        "%s is completed",
+        load.target,
+        extra={"action": "table_completed", "table": str(load.target)},
+    )
     _drop_staging(session, table_id)
     if load.shadow is not None:
         _drop_older(session, load, load.shadow)
@@ -370,7 +374,9 @@ def _drop_older(session: Session, load: Load, shadow: Shadow) -> None:
     going = [one for one in found if one.table_id != load.table_id or not shadow.hours]
     for one, why in drop_kept(session, going):
         text = "%s is left, for a cleanup to drop: %s"
-        _log.warning(text, one.previous, why, extra={"action": "previous_left"})
+        _log.warning(
+            text, one.previous, why, extra={"action": "previous_left", "table": str(load.target)}
+        )
 
 
 def _drop_staging(session: Session, table_id: int) -> None:
@@ -378,4 +384,4 @@ def _drop_staging(session: Session, table_id: int) -> None:
     try:
         drop_staging(session, [table_id])
     except SnowmeltError as error:
-        _log.warning(str(error), extra={"action": "staging_left", "table_id": table_id})
+        _log.warning("%s", error, extra={"action": "staging_left"})

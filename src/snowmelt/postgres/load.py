@@ -348,7 +348,13 @@ class PostgresLoad:
             raise self._translated(error) from error
         if self._encoder.changes.count:
             target, chunk = self._table.job.target, self._claim.chunk.id
-            _log.warning("table %s, chunk %d: %s", target, chunk, self._encoder.changes)
+            _log.warning(
+                "table %s, chunk %d: %s",
+                target,
+                chunk,
+                self._encoder.changes,
+                extra={"action": "values_changed", "table": str(target), "chunk_id": chunk},
+            )
 
     def _leave(self, error: BaseException | None) -> None:
         """Roll back what was not committed. A connection in mid-COPY is closed: the server then rolls back."""

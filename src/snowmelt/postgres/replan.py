@@ -103,7 +103,7 @@ def _replan(
         target,
         f"{rows_kept:,}",
         f"{rows_removed:,}",
-        extra={"action": "replanned", "table_id": table_id, "query_id": query_id},
+        extra={"action": "replanned", "table": str(target), "query_id": query_id},
     )
     done = sum(done for _, done in chunks)
     return Replanned(len(chunks), done, rows_kept)

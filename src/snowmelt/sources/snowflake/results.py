@@ -137,7 +137,9 @@ def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
     except NETWORK_ERRORS as error:
         if getattr(error, "errno", None) not in FORBIDDEN:
             raise _located(error, number, table) from None
-    _log.info("asking for fresh URLs", extra={"action": "urls_expired", "batch": number})
+    _log.info(
+        "asking for fresh URLs", extra={"action": "urls_expired", "table": table, "batch": number}
+    )
     result.renew()
     try:
         return _table(result, number, rows)

@@ -1,0 +1,147 @@
+"""Answers fit a state machine, whatever the number of tables, and errors have the names it goes by."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from snowmelt.aws import errors
+from snowmelt.aws.answers import Slice, migrated, response, statuses
+from snowmelt.errors import (
+    Blocked,
+    ConfigError,
+    ConnectionLost,
+    Problem,
+    Refused,
+    RunError,
+    SnowmeltError,
+    TableError,
+    UnknownName,
+    UsageError,
+)
+from snowmelt.status import Report, RunStatus, State, TableStatus
+
+RUN = UUID(int=7)
+PAYLOAD_BYTES = 262_144
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+DONE = Slice(chunks=2, rows=20, bytes=200, seconds=1.5)
+
+
+def table(number: int, state: State, error: str | None = None) -> TableStatus:
+    return TableStatus(
+        *("d", number, "s", f"täble_{number}", f"public.täble_{number}", state, 4, 2, 0, 0, 1),
+        planned_rows=40,
+        rows=20,
+        bytes=200,
+        error=error,
+    )
+
+
+def report(state: State, *tables: TableStatus) -> Report:
+    failures = tuple(one.error for one in tables if one.error)
+    return Report(RUN, state, tables, 9.0, True, failures)
+
+
+def test_a_migration_tells_the_run_and_the_slice() -> None:
+    body = migrated(report(State.PARTIAL, table(1, State.COMPLETED), table(2, State.PENDING)), DONE)
+    assert response(body) == {"statusCode": 200, "body": body}
+    assert (body["status"], body["run_id"], body["rows"]) == ("partial", str(RUN), 40)
+    assert (body["chunks"], body["completed_chunks"]) == (8, 4)
+    moved = {"chunks": 2, "rows": 20, "bytes": 200, "seconds": 1.5}
+    assert body["slice"] == {**moved, "reason": None, "progress": True, "idle": 0}
+    assert "more_tables" not in body
+
+
+def test_thousands_of_failed_tables_with_long_errors_fit_and_the_failed_ones_are_told_first() -> (
+    None
+):
+    failures = [table(n, State.FAILED, f"table {n}: " + "→ü" * 5_000) for n in range(3_000)]
+    whole = [table(n, State.COMPLETED) for n in range(3_000, 6_000)]
+    body = migrated(report(State.FAILED, *whole, *failures), DONE)
+    # As the runtime sends it at the longest, with what is not ASCII escaped.
+    assert len(json.dumps(response(body))) < PAYLOAD_BYTES
+    kept, more = body["tables"], body["more_tables"]
+    assert isinstance(kept, list)
+    assert isinstance(more, int)
+    assert len(kept) + more == 6_000
+    assert kept
+    assert {one["status"] for one in kept} == {"failed"}
+    assert (body["total_tables"], body["failed_tables"]) == (6_000, 3_000)
+    assert body["more_errors"]
+
+
+def test_a_status_is_folded_over_the_databases_of_a_run() -> None:
+    def run(database: str, state: State) -> RunStatus:
+        return RunStatus(RUN, state, ("s",), NOW, NOW, None, database, (table(1, state),), 1)
+
+    def told(*states: State) -> tuple[object, object]:
+        body = statuses([run(f"d{n}", state) for n, state in enumerate(states)])
+        json.dumps(body)
+        assert (body["live_workers"], body["rows"]) == (len(states), 20 * len(states))
+        return body["status"], body["state"]
+
+    assert told(State.COMPLETED, State.COMPLETED) == ("completed", "completed")
+    assert told(State.COMPLETED, State.RUNNING) == ("partial", "running")
+    assert told(State.COMPLETED, State.PARTIAL) == ("partial", "partial")
+    assert told(State.RUNNING, State.FAILED) == ("failed", "failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UsageError("a", remedy="b"), errors.ConfigError),
+        (ConfigError("c.yaml", (Problem("p", "w", "r"),)), errors.ConfigError),
+        (UnknownName("a"), errors.ConfigError),
+        (Refused("a"), errors.FatalError),
+        (RunError("a"), errors.FatalError),
+        (TableError("a"), errors.FatalError),
+        (SnowmeltError("a"), errors.FatalError),
+        (ConnectionLost("a"), errors.RetryableError),
+        (Blocked("a"), errors.RetryableError),
+    ],
+)
+def test_an_error_is_named_by_whether_trying_again_helps(
+    error: SnowmeltError, kind: type[Exception]
+) -> None:
+    found = errors.translated(error)
+    assert type(found) is kind
+    assert str(found) == str(error)
+
+
+def test_the_names_are_those_that_state_machines_know() -> None:
+    kinds = (errors.ConfigError, errors.RetryableError, errors.FatalError)
+    assert [kind.__name__ for kind in kinds] == ["ConfigError", "RetryableError", "FatalError"]
+
+
+def test_an_error_that_was_not_foreseen_says_where_and_no_more() -> None:
+    try:
+        int("s3cret")
+    except ValueError as error:
+        found = errors.translated(error)
+    assert type(found) is errors.FatalError
+    assert "ValueError in test_answers.py, line " in str(found)
+    assert "s3cret" not in str(found)
+
+
+def test_a_long_message_keeps_whole_lines() -> None:
+    problems = tuple(Problem(f"place {n}", "is wrong " * 9, "mend it") for n in range(900))
+    text = str(errors.translated(ConfigError("config.yaml", problems)))
+    assert len(text) < errors.LONGEST + 100
+    assert text.startswith("config.yaml: 900 problems\n")
+    assert text.endswith(" more lines")
+    assert len(errors.shortened("x" * 99_999)) == errors.LONGEST + 1
+    assert errors.shortened("a\udc80→") == "a\\udc80→"
+
+
+def test_skipped_tables_come_last() -> None:
+    body = migrated(
+        report(State.PARTIAL, table(1, State.COMPLETED), replace(table(2, State.IN_PROGRESS))),
+        DONE,
+    )
+    kept = body["tables"]
+    assert isinstance(kept, list)
+    assert [one["status"] for one in kept] == ["in_progress", "completed"]
