@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from snowmelt.aws import errors
-from snowmelt.aws.answers import Slice, migrated, response, statuses
+from snowmelt.aws.answers import migrated, response, statuses
 from snowmelt.errors import (
     Blocked,
     ConfigError,
@@ -23,12 +23,13 @@ from snowmelt.errors import (
     UnknownName,
     UsageError,
 )
+from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
 
 RUN = UUID(int=7)
 PAYLOAD_BYTES = 262_144
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
-DONE = Slice(chunks=2, rows=20, bytes=200, seconds=1.5)
+DONE = Slice(seconds=1.5, chunks=2, rows=20, bytes=200, errors=0, progress=True)
 
 
 def table(number: int, state: State, error: str | None = None) -> TableStatus:
@@ -43,15 +44,15 @@ def table(number: int, state: State, error: str | None = None) -> TableStatus:
 
 def report(state: State, *tables: TableStatus) -> Report:
     failures = tuple(one.error for one in tables if one.error)
-    return Report(RUN, state, tables, 9.0, True, failures)
+    return Report(RUN, state, tables, 9.0, True, failures, DONE)
 
 
 def test_a_migration_tells_the_run_and_the_slice() -> None:
-    body = migrated(report(State.PARTIAL, table(1, State.COMPLETED), table(2, State.PENDING)), DONE)
+    body = migrated(report(State.PARTIAL, table(1, State.COMPLETED), table(2, State.PENDING)))
     assert response(body) == {"statusCode": 200, "body": body}
     assert (body["status"], body["run_id"], body["rows"]) == ("partial", str(RUN), 40)
     assert (body["chunks"], body["completed_chunks"]) == (8, 4)
-    moved = {"chunks": 2, "rows": 20, "bytes": 200, "seconds": 1.5}
+    moved = {"chunks": 2, "rows": 20, "bytes": 200, "seconds": 1.5, "errors": 0}
     assert body["slice"] == {**moved, "reason": None, "progress": True, "idle": 0}
     assert "more_tables" not in body
 
@@ -61,7 +62,7 @@ def test_thousands_of_failed_tables_with_long_errors_fit_and_the_failed_ones_are
 ):
     failures = [table(n, State.FAILED, f"table {n}: " + "→ü" * 5_000) for n in range(3_000)]
     whole = [table(n, State.COMPLETED) for n in range(3_000, 6_000)]
-    body = migrated(report(State.FAILED, *whole, *failures), DONE)
+    body = migrated(report(State.FAILED, *whole, *failures))
     # As the runtime sends it at the longest, with what is not ASCII escaped.
     assert len(json.dumps(response(body))) < PAYLOAD_BYTES
     kept, more = body["tables"], body["more_tables"]
@@ -140,7 +141,6 @@ def test_a_long_message_keeps_whole_lines() -> None:
 def test_skipped_tables_come_last() -> None:
     body = migrated(
         report(State.PARTIAL, table(1, State.COMPLETED), replace(table(2, State.IN_PROGRESS))),
-        DONE,
     )
     kept = body["tables"]
     assert isinstance(kept, list)

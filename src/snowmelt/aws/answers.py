@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from snowmelt.aws.errors import shortened
 from snowmelt.config import Config
 from snowmelt.estimates.estimate import TableEstimate
 from snowmelt.plan import Plan, Refusal, TablePlan
+from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
 
 LIST_BYTES = 48_000
@@ -25,33 +26,25 @@ _FIRST = (State.FAILED, State.IN_PROGRESS, State.PENDING)
 Answer = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """What one invocation committed. `reason` says why a partial run ended here."""
-
-    chunks: int
-    rows: int
-    bytes: int
-    seconds: float
-    reason: str | None = None
-    progress: bool = True
-    idle: int = 0
-
-
 def response(body: Answer) -> Answer:
     """The body in the envelope that callers of the running system know."""
     return {"statusCode": 200, "body": body}
 
 
-def migrated(report: Report, done: Slice) -> Answer:
+def migrated(report: Report) -> Answer:
     """A run, all that is committed of it, and what this invocation did."""
+    done = report.slice or Slice(report.seconds, 0, 0, 0, 0, False)
     return {
         "action": "migrate",
         "status": _ending(report.state),
         "run_id": str(report.run_id),
         "resumed": report.resumed,
         **_totals(report.tables),
-        "slice": {**asdict(done), "seconds": round(done.seconds, 3)},
+        "slice": {
+            **asdict(done),
+            "seconds": round(done.seconds, 3),
+            "reason": _text(done.reason) if done.reason else None,
+        },
         **_listed("tables", map(_table, _failed_first(report.tables))),
         **_listed("errors", map(_text, report.errors)),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from snowmelt.app import Mover
 from snowmelt.aws import answers
@@ -19,6 +20,7 @@ from snowmelt.aws.reporter import reporting
 from snowmelt.aws.running import choice_of, run_slice, time_left
 from snowmelt.aws.watch import Watch
 from snowmelt.config import Config
+from snowmelt.deadline import Deadline
 from snowmelt.errors import FatalError, RetriableError, SnowmeltError, UnknownName, UsageError
 from snowmelt.status import RunStatus
 
@@ -69,14 +71,19 @@ class _Invocation:
             _log.warning("%s", warning, extra={"action": "config_warning"})
         if asked.action is Action.VALIDATE_CONFIG:
             return answers.validated(config)
-        acts: dict[Action, Callable[[Mover, Event, Metrics], Answer]] = {
+        deadline = time_left(self._context, config)
+        if deadline is not None:
+            config = config.within(deadline.working_seconds)
+        acts: dict[Action, Callable[[Mover, Event, Deadline | None], Answer]] = {
             Action.MIGRATE: self._migrate,
             Action.PLAN: self._plan,
             Action.TEST_CONNECTIONS: self._test,
             Action.STATUS: self._status,
         }
-        with Mover(config) as mover:
-            return acts[asked.action](mover, asked, metrics)
+        moves = asked.action is Action.MIGRATE
+        telling = reporting(self.watch, metrics) if moves else nullcontext()
+        with Mover(config) as mover, telling:
+            return acts[asked.action](mover, asked, deadline)
 
     def _config(self, asked: Event) -> Config:
         try:
@@ -85,37 +92,35 @@ class _Invocation:
             self.facts.source_name = None  # no dimension of a metric for each name that is sent
             raise
 
-    def _migrate(self, mover: Mover, asked: Event, metrics: Metrics) -> Answer:
-        left = time_left(self._context, mover.config)
-        with reporting(self.watch, metrics):
-            report, done = run_slice(mover, asked, left, self.watch, self.facts)
-        body = answers.migrated(report, done)
+    def _migrate(self, mover: Mover, asked: Event, deadline: Deadline | None) -> Answer:
+        report = run_slice(mover, asked, deadline, self.watch, self.facts)
+        body = answers.migrated(report)
         if report.errors:
             self.watch.ends_in_failure()
         _log.info(
-            "%s: %s rows in %s chunks were moved in %.1f s, %s of %s tables are completed",
+            "%s: %s rows in %s chunks were moved in %.1f s, %s of %s tables are completed%s",
             body["status"],
-            f"{done.rows:,}",
-            f"{done.chunks:,}",
-            done.seconds,
+            f"{self.watch.count().rows:,}",
+            f"{self.watch.count().chunks:,}",
+            report.seconds,
             body["completed_tables"],
             body["total_tables"],
-            extra={"action": "ended", "rows": done.rows, "seconds": round(done.seconds, 3)},
+            f"; {report.slice.reason}" if report.slice and report.slice.reason else "",
+            extra={"action": "ended", "seconds": round(report.seconds, 3)},
         )
         return body
 
-    def _plan(self, mover: Mover, asked: Event, metrics: Metrics) -> Answer:
-        left = time_left(self._context, mover.config)
-        return answers.planned(mover.plan(choice_of(asked, left)))
+    def _plan(self, mover: Mover, asked: Event, deadline: Deadline | None) -> Answer:
+        return answers.planned(mover.plan(choice_of(asked, deadline)))
 
-    def _test(self, mover: Mover, asked: Event, metrics: Metrics) -> Answer:
+    def _test(self, mover: Mover, asked: Event, deadline: Deadline | None) -> Answer:
         tried = list(mover.check())
         wrong = [error for _, error in tried if error is not None]
         if wrong:
             raise _together(wrong)
         return answers.tested([what for what, _ in tried])
 
-    def _status(self, mover: Mover, asked: Event, metrics: Metrics) -> Answer:
+    def _status(self, mover: Mover, asked: Event, deadline: Deadline | None) -> Answer:
         named = asked.run_id
         found = mover.status(named) if named else _latest(mover, asked.source_name)
         if not found:

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic_core import PydanticUndefined
 
 from snowmelt.aws import answers, bound, errors
-from snowmelt.aws.answers import Answer, Slice
+from snowmelt.aws.answers import Answer
 from snowmelt.aws.event import Action, Event
 from snowmelt.aws.logs import SIGNS
 from snowmelt.aws.metrics import NAMESPACE, UNITS
@@ -45,8 +45,9 @@ FIELDS: Mapping[str, str] = {
     "total_tables": "Tables that the event asks for.",
     "completed_tables": "Those that are complete.",
     "failed_tables": "Those that failed.",
-    "slice": "What this invocation committed: `chunks`, `rows`, `bytes`, its `seconds`, and the `reason` "
-    "why a partial run ended here.",
+    "slice": "What this invocation did: the `chunks`, `rows` and `bytes` that it committed, attempts that "
+    "were given up (`errors`), its `seconds`, whether the run came further (`progress`), how many in a row it did "
+    "not (`idle`, at 3 the run is failed), and the `reason` why a partial run ended here.",
     "tables": "See below; failed ones come first.",
     "errors": "A text for each, with its remedy.",
     "warnings": "A text for each.",
@@ -206,7 +207,7 @@ def samples() -> Iterator[Answer]:
     config = parse_config(
         "config.json", b'{"postgres": {"database": "d"}, "sources": []}', environ={}
     )
-    yield answers.migrated(Report(run, State.FAILED, (table,), 1.0, False), Slice(1, 1, 1, 1.0))
+    yield answers.migrated(Report(run, State.FAILED, (table,), 1.0, False))
     yield answers.validated(config)
     yield answers.tested(["source s"])
     yield answers.planned(plan)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
 
 from snowmelt.app import Mover
-from snowmelt.aws.answers import Slice
 from snowmelt.aws.event import Event
 from snowmelt.aws.json_line import Facts
 from snowmelt.aws.watch import Watch
@@ -26,40 +23,27 @@ LATEST = 5
 """Runs among which that process's is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Time:
-    """How long an invocation may run, in seconds. `buffer_seconds` are kept for its end, a third at most."""
-
-    seconds: float
-    buffer_seconds: float
-
-    @property
-    def working_seconds(self) -> float:
-        return self.seconds - min(self.buffer_seconds, self.seconds / 3)
-
-
-def time_left(context: object, config: Config) -> Time | None:
+def time_left(context: object, config: Config) -> Deadline | None:
     """By the context that Lambda gives; None where nothing ends the process."""
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return None
-    return Time(max(remaining() / 1_000, 1.0), float(config.lambda_timeout_buffer_seconds))
+    return Deadline(max(remaining() / 1_000, 1.0), config.lambda_timeout_buffer_seconds)
 
 
-def choice_of(asked: Event, left: Time | None) -> Choice:
+def choice_of(asked: Event, deadline: Deadline | None) -> Choice:
     """How the run is found or begun, with chunks that fit the time."""
-    return asked.choice(None if left is None else left.working_seconds)
+    return asked.choice(None if deadline is None else deadline.working_seconds)
 
 
 def run_slice(
-    mover: Mover, asked: Event, left: Time | None, watch: Watch, facts: Facts
-) -> tuple[Report, Slice]:
+    mover: Mover, asked: Event, deadline: Deadline | None, watch: Watch, facts: Facts
+) -> Report:
     """Go on with the run, or begin it, until it is done, fails, or the time is up.
 
     A process that was invoked twice joins the run that its twin has begun. Raises what keeps it from working.
     """
-    started, choice = time.monotonic(), choice_of(asked, left)
-    deadline = None if left is None else Deadline(left.seconds, left.buffer_seconds)
+    choice = choice_of(asked, deadline)
     plan = mover.plan(choice)
     for attempt in range(1, ATTEMPTS + 1):
         if not plan.refused:
@@ -67,26 +51,13 @@ def run_slice(
             word = "resuming" if plan.resumed else "starting"
             _log.info("%s run %s", word, plan.run_id, extra={"action": "begins"})
         try:
-            report = mover.run(plan, choice=choice, observer=watch, deadline=deadline)
+            return mover.run(plan, choice=choice, observer=watch, deadline=deadline)
         except Refused:
             facts.run_id = None
             if attempt == ATTEMPTS or not (choice.resume and _has_twin(mover, plan)):
                 raise
             plan = mover.plan(choice)
-        else:
-            break
-    count = watch.count()
-    seconds = time.monotonic() - started
-    told = report.slice
-    return report, Slice(
-        count.chunks,
-        count.rows,
-        count.bytes,
-        seconds,
-        told.reason if told else None,
-        told.progress if told else bool(count.chunks),
-        told.idle if told else 0,
-    )
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _has_twin(mover: Mover, plan: Plan) -> bool:

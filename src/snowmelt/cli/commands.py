@@ -157,14 +157,16 @@ def migrate(
             "--join takes part in a run as it is: leave --no-resume and --restart-table out"
         )
     choice = dataclasses.replace(choice, allow_truncate=allow_truncate, join=join)
-    with messages(), Mover(load(config, sources, table or (), threads, batch_size)) as mover:
-        for warning in mover.config.warnings:
-            err.print(f"warning: {warning}", markup=False)
-        stop, gauges = Stop(), Gauges()
+    with messages():
+        settings = load(config, sources, table or (), threads, batch_size)
         deadline = window(stop_after)
         if deadline is not None:
             choice = dataclasses.replace(choice, deadline_seconds=deadline.working_seconds)
-        with _stopping(stop, mover):
+            settings = settings.within(deadline.working_seconds)
+        for warning in settings.warnings:
+            err.print(f"warning: {warning}", markup=False)
+        stop, gauges = Stop(), Gauges()
+        with Mover(settings) as mover, _stopping(stop, mover):
             planned = mover.plan(choice)
             if not (quiet or planned.refused):
                 word = "resuming" if planned.resumed else "starting"

@@ -84,6 +84,15 @@ class Config(ConfigFile):
             }
         )
 
+    def within(self, seconds: float) -> Config:
+        """The same config for a process that has so long: no query at the source goes on for longer, also when the
+        process is gone."""
+        if self.snowflake is None:
+            return self
+        limit = min(self.snowflake.statement_timeout_seconds, max(int(seconds), 1))
+        account = self.snowflake.model_copy(update={"statement_timeout_seconds": limit})
+        return self.model_copy(update={"snowflake": account})
+
     def _require_tables(self, names: Sequence[str]) -> None:
         known = [name for s in self.sources for table in s.tables for name in _names(s, table)]
         for name in names:
