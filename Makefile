@@ -31,8 +31,8 @@ pgbouncer:                ## Debian's package, where it may be installed; withou
 	@test -x /usr/sbin/pgbouncer || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq pgbouncer >/dev/null; } || true
 
-test-kill: $(READY)       ## the kill tests, 20 rounds each
-	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py \
+test-kill: $(READY) $(AWS_READY)      ## the kill tests, 20 rounds each
+	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py tests/aws/test_migrations.py \
 		tests/acceptance/test_snowflake_resume.py tests/acceptance/test_snowflake_outages.py \
 		tests/acceptance/test_house_kills.py -k "killed or away"
 

@@ -90,7 +90,8 @@ class Crew:
                     step = self._step(kit)
                 except RetriableError as error:
                     # Between chunks: nothing is claimed, the session comes back by itself.
-                    _log.warning("%s", error, extra={"action": "ledger_retry"})
+                    if not self.in_flight.is_cut:
+                        _log.warning("%s", error, extra={"action": "ledger_retry"})
                     step = _Step.WAIT
                 except RunError as error:
                     self._stop("the run can't go on", error)

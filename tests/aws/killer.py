@@ -6,6 +6,8 @@ import random
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +18,7 @@ from tests.aws.sites import Site
 
 _LONGEST_PAUSE_SECONDS = 2.0
 _CHUNKS = "SELECT count(*) FROM migration_status.chunk WHERE completed_at IS NOT NULL"
+_ENDED = "SELECT FROM migration_status.run WHERE ending = 'completed'"
 
 
 class Killer:
@@ -74,6 +77,36 @@ class Killer:
         except psycopg.errors.UndefinedTable:
             return 0
         return count
+
+
+@contextmanager
+def killed_at_the_end(site: Site) -> Iterator[threading.Event]:
+    """Kills the function as soon as the ledger has a run as completed, which is before it can answer, or nearly.
+
+    The event tells whether it was.
+    """
+    over, struck = threading.Event(), threading.Event()
+
+    def strike() -> None:
+        with site.database.connect() as connection:
+            while not over.wait(0.001):
+                try:
+                    found = connection.execute(_ENDED).fetchone()
+                except psycopg.errors.UndefinedTable:
+                    continue
+                if found is not None:
+                    for process in site.machine.function.processes():
+                        process.kill()
+                        struck.set()
+                    return
+
+    thread = threading.Thread(target=strike, name="killer at the end")
+    thread.start()
+    try:
+        yield struck
+    finally:
+        over.set()
+        thread.join()
 
 
 def _runs(process: psutil.Process) -> bool:

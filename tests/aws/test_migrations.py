@@ -18,7 +18,7 @@ import pytest
 from snowmelt.standin.server import StandIn
 from tests.acceptance.snowflake import minutes
 from tests.aws.executions import Ended, Machine
-from tests.aws.killer import Killer
+from tests.aws.killer import Killer, killed_at_the_end
 from tests.aws.ministack import Ministack
 from tests.aws.sites import DAY, Site, migrator, site, slow
 from tests.support import Database
@@ -43,8 +43,8 @@ def machine(cloud: Ministack) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def short(cloud: Ministack) -> Iterator[Machine]:
-    """A migrator with some 3 seconds to work in."""
-    with migrator(cloud, timeout=5) as machine:
+    """A migrator with some 4 seconds to work in."""
+    with migrator(cloud, timeout=6) as machine:
         yield machine
 
 
@@ -73,7 +73,7 @@ def test_one_slice_is_enough_for_a_small_table(
 def test_a_table_that_takes_many_slices(
     short: Machine, database: Database, standin: StandIn, tmp_path: Path
 ) -> None:
-    place = site(short, tmp_path, database, standin)
+    place = site(short, tmp_path, database, standin, days=40)
     with slow(standin, 0.5):
         output = completed(place.run())
     assert output["slices"] >= LEAST_SLICES
@@ -85,7 +85,7 @@ def test_a_table_that_takes_many_slices(
 def test_executions_that_go_on_for_one_another(
     short: Machine, database: Database, standin: StandIn, tmp_path: Path
 ) -> None:
-    place = site(short, tmp_path, database, standin)
+    place = site(short, tmp_path, database, standin, days=40)
     with slow(standin, 0.5):
         ended = place.chain("night", state_machine={"continue_after": 2})
     output = completed(ended[-1])
@@ -107,6 +107,19 @@ def test_invocations_that_are_killed_and_time_out_at_random(
     assert killer.struck[signal.SIGSTOP] >= 1, SEED
     assert output["rows"] == place.rows
     assert place.loaded(), SEED
+    assert one_completed_run(place)
+
+
+def test_an_invocation_that_is_killed_when_all_is_done(
+    machine: Machine, database: Database, standin: StandIn, tmp_path: Path
+) -> None:
+    """It had not answered: the next one finds the run, and begins no other over its rows."""
+    place = site(machine, tmp_path, database, standin, days=4)
+    with killed_at_the_end(place) as struck:
+        output = completed(place.run(no_resume=True))
+    assert struck.is_set()
+    assert output["rows"] == place.rows
+    assert place.loaded()
     assert one_completed_run(place)
 
 

@@ -86,13 +86,19 @@ def test_a_run_of_several_slices_is_named_in_all_but_the_first(play: Play) -> No
     assert others == [{**given, "resume_run_id": "run-1"}] * 2
 
 
-def test_how_a_run_begins_is_told_to_its_first_slice_alone(play: Play) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [{"no_resume": True, "allow_truncate": True}, {"restart_tables": ["T"]}],
+)
+def test_how_a_run_begins_is_told_to_its_first_slice_alone(
+    play: Play, given: dict[str, Any]
+) -> None:
     """A second slice with no_resume would begin anew, and so on for ever."""
     play.script(migrate=[partial(), scripted.COMPLETED])
-    ended = play.machine.run(source_name="s", no_resume=True, allow_truncate=True)
+    ended = play.machine.run(source_name="s", **given)
     assert ended.status == "SUCCEEDED", ended
     first, second = play.asked()
-    assert (first["no_resume"], first["allow_truncate"]) == (True, True)
+    assert first.items() >= given.items()
     assert second == {"source_name": "s", "resume_max_age": 168, "resume_run_id": "run-1"}
 
 

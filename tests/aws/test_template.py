@@ -92,15 +92,15 @@ def test_a_slice_has_the_time_that_the_machine_waits() -> None:
     assert FUNCTION["Timeout"] == migrate["TimeoutSeconds"] == 900
 
 
-def test_the_alarm_counts_every_end_that_is_none() -> None:
-    metrics = {one["Id"]: one for one in RESOURCES["MigrationAlarm"]["Properties"]["Metrics"]}
-    named = {
-        one["MetricStat"]["Metric"]["MetricName"] for one in metrics.values() if "MetricStat" in one
-    }
+def test_every_end_but_success_raises_an_alarm() -> None:
+    alarms = [one["Properties"] for one in RESOURCES.values() if one["Type"].endswith("::Alarm")]
+    named = {alarm["MetricName"] for alarm in alarms}
     assert named == {"ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"}
-    assert set(re.findall(r"FILL\((\w+), 0\)", metrics["ended"]["Expression"])) == set(metrics) - {
-        "ended"
-    }
+    for alarm in alarms:
+        assert alarm["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": "Migration"}}]
+        assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert alarm["AlarmActions"]["If"][:2] == ["HasTopic", [{"Ref": "AlarmTopicArn"}]]
 
 
 def test_every_parameter_and_condition_is_used() -> None:
