@@ -33,6 +33,7 @@ def read_ahead(items: Iterator[T], ahead: int) -> Iterator[Iterator[T]]:
         try:
             for item in items:
                 queue.put(item)
+                del item  # it is the consumer's alone, however long the next one takes
                 if left.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
@@ -42,6 +43,7 @@ def read_ahead(items: Iterator[T], ahead: int) -> Iterator[Iterator[T]]:
     def take() -> Iterator[T]:
         while not isinstance(item := queue.get(), _End):
             yield item
+            del item
         if item.error is not None:
             raise item.error
 

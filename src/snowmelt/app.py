@@ -18,6 +18,7 @@ from snowmelt.cutoff import LAST_SECONDS, cut_off
 from snowmelt.database import Database, server_of
 from snowmelt.deadline import Deadline
 from snowmelt.errors import Refused, RunError, SnowmeltError, UnknownName
+from snowmelt.estimates.circumstances import governor_of
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
 from snowmelt.gate import Gate
@@ -55,7 +56,8 @@ class Mover:
         self.config = config
         self.jobs = config.jobs()
         self._sources = {source.source_name: source for source in config.sources}
-        self._origins = Origins(config)
+        self.memory = governor_of(config)
+        self._origins = Origins(config, self.memory)
         self._heartbeats: list[Heartbeat] = []
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
@@ -139,7 +141,7 @@ class Mover:
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
                 self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
-        return folded(plan, ended, mine, stop)
+        return folded(plan, ended, mine, stop, self.memory.use())
 
     def _work(
         self,
@@ -153,14 +155,21 @@ class Mover:
         """Let a crew work until it can't or may not go on; returns why it left what is not done."""
         pulses = {name: Pulse() for name in self._databases}
         reasons: list[str] = []
+        limit = self.memory.budget.limit
         life = Life(
             deadline_seconds=deadline.seconds if deadline else None,
+            memory_limit=limit.bytes if limit else None,
+            peak_memory=lambda: self.memory.use().peak_bytes,
             because=lambda: "; ".join(reasons) or None,
         )
-        with self._beating(plan.run_id, pulses, stop, life), self._gates() as gates:
+        threads = max((one.table.job.parallel_threads for one in work), default=1)
+        with (
+            self._beating(plan.run_id, pulses, stop, life),
+            self._gates() as gates,
+            self.memory.running(threads, stop.event),
+        ):
             hands = self._hands(pulses, stop.event)
             crew = Crew(work, hands, observer, stop, gates, deadline)
-            threads = max((one.table.job.parallel_threads for one in work), default=1)
             with cut_off(deadline, crew.cut, self._leave):
                 executor.run(crew.work, threads)
             if not all(one.closed for one in work):

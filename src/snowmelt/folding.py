@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from snowmelt.memory.budget import MemoryUse
 from snowmelt.plan import Plan
 from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
 from snowmelt.stop import Stop
 
 
-def folded(plan: Plan, ended: Sequence[RunStatus], slice: Slice, stop: Stop) -> Report:
+def folded(
+    plan: Plan,
+    ended: Sequence[RunStatus],
+    slice: Slice,
+    stop: Stop,
+    memory: MemoryUse | None = None,
+) -> Report:
     """What the ledgers say of the run, and of the tables that this process was asked for."""
     tables = statuses_of(plan, ended)
     errors = [str(stop.error)] if stop.error else []
@@ -25,7 +32,9 @@ def folded(plan: Plan, ended: Sequence[RunStatus], slice: Slice, stop: Stop) -> 
         state = State.COMPLETED if states == {State.COMPLETED} else State.PARTIAL
     if state is not State.PARTIAL:
         slice = replace(slice, reason=None)
-    return Report(plan.run_id, state, tables, slice.seconds, plan.resumed, tuple(errors), slice)
+    return Report(
+        plan.run_id, state, tables, slice.seconds, plan.resumed, tuple(errors), slice, memory
+    )
 
 
 def statuses_of(plan: Plan, runs: Sequence[RunStatus]) -> tuple[TableStatus, ...]:

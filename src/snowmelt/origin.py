@@ -14,6 +14,7 @@ from snowmelt.config import Config
 from snowmelt.config.models import Snowflake, Source
 from snowmelt.errors import SnowmeltError, UsageError
 from snowmelt.matching import is_same
+from snowmelt.memory.governor import UNLIMITED, Governor
 from snowmelt.model import SourceTable, StoredLoad, Tag
 from snowmelt.ports import OpenSource, QuerySource
 from snowmelt.ports import Source as OpenedSource
@@ -28,13 +29,14 @@ Snapshotted = tuple[SourceTable, Mapping[str, object]]
 class Origins:
     """The sources of a config by name."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, memory: Governor = UNLIMITED) -> None:
         self._config = config
+        self._memory = memory
         self._sources = {source.source_name: source for source in config.sources}
 
     def open(self, name: str) -> OpenSource:
         """What opens sessions of a source. Raises UsageError where its client is not installed."""
-        return open_source(self._config, self._sources[name])
+        return open_source(self._config, self._sources[name], self._memory)
 
     def tidy(self, tag: Tag, loads: Sequence[StoredLoad]) -> None:
         """End at their sources what tables of a run have left there. Raises the first error that there was."""
@@ -66,20 +68,20 @@ class Origins:
             _log.warning("the source was not tidied up: %s", error, extra={"action": "tidy_failed"})
 
 
-def open_source(config: Config, source: Source) -> OpenSource:
+def open_source(config: Config, source: Source, memory: Governor = UNLIMITED) -> OpenSource:
     """What opens sessions of a source. Raises UsageError where its client is not installed."""
     connection = source.connection
     if connection is not None:
-        return lambda: DuckDBSource(connection.scheme, Path(connection.path))
+        return lambda: DuckDBSource(connection.scheme, Path(connection.path), memory)
     if config.snowflake is None:
         raise UsageError(
             f"source {source.source_name} has no connection, and there is no snowflake block",
             remedy="add one of them to the config",
         )
-    return _snowflake(config.snowflake)
+    return _snowflake(config.snowflake, memory)
 
 
-def _snowflake(block: Snowflake) -> OpenSource:
+def _snowflake(block: Snowflake, memory: Governor) -> OpenSource:
     try:
         from snowmelt.sources.snowflake.login import Login
         from snowmelt.sources.snowflake.source import SnowflakeSource
@@ -107,7 +109,7 @@ def _snowflake(block: Snowflake) -> OpenSource:
     )
 
     def opened() -> OpenedSource:
-        source = SnowflakeSource(login, clone_schema=block.clone_schema)
+        source = SnowflakeSource(login, clone_schema=block.clone_schema, memory=memory)
         source.connect()
         return source
 

@@ -291,9 +291,9 @@ def memory_fact(memory: Memory) -> Fact:
     there = f"{size(memory.limit.bytes)} ({memory.limit.what})"
     if memory.fits:
         return Fact("memory", f"{text}; fits into {there}")
-    fitting = memory.fitting_workers or 0
-    remedy = f"set parallel_threads to {fitting}" if fitting else "give the process more memory"
-    return Fact("memory", f"{text}; TOO MUCH for {there}: {remedy}", Tone.WARNING)
+    fitting = max(memory.fitting_workers or 0, 1)
+    text += f"; more than {there}: about {counted(fitting, 'worker')} at a time, the others wait for memory"
+    return Fact("memory", text, Tone.WARNING)
 
 
 def disk_fact(disk: DiskNeed) -> Fact:

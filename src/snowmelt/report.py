@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from snowmelt.memory.budget import MemoryUse
 from snowmelt.model import Mark, TableJob
 from snowmelt.refusal import Refusal
 from snowmelt.status import Report, RunStatus, TableStatus
@@ -22,7 +23,16 @@ def report_json(report: Report) -> dict[str, object]:
         "tables": [table_json(table) for table in report.tables],
         "errors": list(report.errors),
         "slice": dataclasses.asdict(report.slice) if report.slice else None,
+        "memory": memory_json(report.memory),
     }
+
+
+def memory_json(memory: MemoryUse | None) -> dict[str, object] | None:
+    """What a process's memory was, in bytes and seconds, and what it would choose."""
+    if memory is None:
+        return None
+    facts = {name: _plain(getattr(memory, name)) for name in MemoryUse.__slots__}
+    return {**facts, "advice": memory.advice}
 
 
 def status_json(run: RunStatus) -> dict[str, object]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from snowmelt.errors import RunError
+from snowmelt.memory.budget import MemoryUse
 from snowmelt.slices import Slice
 
 COMPLETED, FAILED, PARTIAL = 0, 1, 3
@@ -86,6 +87,8 @@ class Report:
     errors: tuple[str, ...] = field(default=())
     slice: Slice | None = None
     """What this process did of it."""
+    memory: MemoryUse | None = None
+    """Of this process."""
 
     @property
     def rows(self) -> int:

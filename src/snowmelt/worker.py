@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 
 from snowmelt.ahead import read_ahead
 from snowmelt.errors import CountMismatch, SnowmeltError, TooHeavy
-from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.ports import Source, Target
+from snowmelt.model import Claim, LoadTable, Outcome, Piece, Reading
+from snowmelt.ports import Load, Source, Target
 
 PIECES_AHEAD = 2
 """Encoded pieces that wait while one is sent: reading and encoding go on beside the server's work."""
@@ -44,13 +44,13 @@ def move(
                 source.read(table.job.source, claim.chunk, table.columns, table.snapshot, tag)
             )
         load = stack.enter_context(target.load(claim, table))
-        encoded = (piece for batch in reading for piece in load.encode(batch))
-        with read_ahead(encoded, PIECES_AHEAD) as pieces:
+        with read_ahead(_encoded(reading, load), PIECES_AHEAD) as pieces:
             for piece in pieces:
                 load.send(piece)
                 rows += piece.rows
                 wire += len(piece.data)
                 on_bytes(claim, piece.rows, len(piece.data))
+                del piece  # before the next one is waited for
         from_source.close()  # it may have a last word on its snapshot
         planned = claim.chunk.planned_rows
         if planned is not None and rows != planned:
@@ -63,6 +63,12 @@ def move(
         written = load.complete(rows, reading.floored)
         load.commit()
     return Outcome(claim.table_id, claim.chunk.id, rows, written, wire, time.monotonic() - started)
+
+
+def _encoded(reading: Reading, load: Load) -> Iterator[Piece]:
+    for batch in reading:
+        yield from load.encode(batch)
+        del batch  # before the next one is waited for
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def test_snapshots_are_read_as_they_are_written() -> None:
     assert snapshot_facts({"something": "else"}) == snapshot_facts({})
 
 
-def test_too_little_memory_says_how_many_threads_there_is_room_for() -> None:
+def test_little_memory_says_how_many_workers_there_is_room_for() -> None:
     memory = Memory(
         200_000_000, 100_000_000, 8, limit=MemoryLimit(600_000_000, "the container's limit")
     )
@@ -166,11 +166,11 @@ def test_too_little_memory_says_how_many_threads_there_is_room_for() -> None:
     assert told.tone is Tone.WARNING
     assert "1.0 GB: 200 MB, and 8 workers x 100 MB" in told.text
     assert told.text.endswith(
-        "TOO MUCH for 600 MB (the container's limit): set parallel_threads to 4"
+        "more than 600 MB (the container's limit): about 4 workers at a time, the others wait for memory"
     )
     assert memory_fact(replace(memory, workers=4)).tone is Tone.PLAIN
     none = memory_fact(replace(memory, base=600_000_000))
-    assert none.text.endswith("give the process more memory")
+    assert "about 1 worker at a time" in none.text
     assert "not known" in memory_fact(replace(memory, limit=None)).text
 
 

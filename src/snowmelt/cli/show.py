@@ -59,6 +59,8 @@ def reported(console: Console, report: Report) -> None:
                 style="yellow",
                 markup=False,
             )
+    if report.memory is not None and report.memory.fed:
+        console.print(str(report.memory), markup=False)
     for error in report.errors:
         console.print(error, style="red", markup=False)
     if report.state is State.PARTIAL:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from snowmelt.config import Config
 from snowmelt.database import Database
 from snowmelt.estimates.estimate import Circumstances, SourceKind
-from snowmelt.estimates.footprint import flow_of
+from snowmelt.estimates.footprint import DESK, flow_of
 from snowmelt.estimates.memory_limit import memory_limit
+from snowmelt.memory.budget import Budget
+from snowmelt.memory.governor import Governor
 from snowmelt.preflight.server import ServerSurroundings
 
 
@@ -28,3 +30,8 @@ def circumstances(
         free_bytes=min(free, default=None),  # the databases of a config share a server and its disk
         without_ledger=tuple(name for name, one in databases.items() if not one.has_ledger),
     )
+
+
+def governor_of(config: Config) -> Governor:
+    """Whom this process asks before it takes rows into memory."""
+    return Governor(Budget.under(memory_limit(config.lambda_memory)), DESK)

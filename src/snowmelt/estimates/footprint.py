@@ -17,14 +17,20 @@ _GROWN = 2
 on the way is within that."""
 ENCODED = (PIECES_AHEAD + 2) * PIECE_BYTES * _GROWN
 """Pieces that wait, one that is being made, and one that is being sent."""
-RESULT_BYTES = 48 * _MB
-"""Of a batch of Snowflake's results: the session's CLIENT_RESULT_CHUNK_SIZE."""
-BATCHES = 3
-"""Of a result: one that is being downloaded, one that waits, one that is being encoded."""
+RESULT_BYTES = 56 * _MB
+"""Of a batch of Snowflake's results, as it was sent: the session's CLIENT_RESULT_CHUNK_SIZE of 48 MB, and what its
+buffer grows ahead of it."""
+DECODING = 16 * _MB
+"""Of a batch that is decoded part by part: `DECODING_BYTES` of its source."""
+BATCHES = 2
+"""Of a result: one that is being decoded and encoded, and one that is fetched or waits, where there is room."""
 DUCKDB_ENGINE = 64 * _MB
 """For each worker, beside the files in its cache: measured, as DuckDB bounds only all of its memory."""
 DUCKDB_ROWS = 2_048
 """The least that a batch of DuckDB has: one of its vectors."""
+
+DESK = (PIECES_AHEAD + 2) * PIECE_BYTES
+"""What a chunk under way has in memory beside the batches of its source: pieces, and keys of rows sent last."""
 
 
 def flow_of(source: Source) -> Flow:
@@ -34,7 +40,7 @@ def flow_of(source: Source) -> Flow:
             base=SNOWFLAKE_BASE,
             batch=RESULT_BYTES,
             batches=BATCHES,
-            encoded=ENCODED,
+            encoded=ENCODED + DECODING,
             trail=TRAIL_BYTES,
         )
     return Flow(

@@ -61,6 +61,8 @@ class MemoryLimit:
 
     bytes: int
     what: str
+    shared: bool = False
+    """Whether other processes live on it too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def memory_limit(
     container = container_limit(cgroups, membership)
     if container is not None and (machine is None or container < machine):
         return MemoryLimit(container, "the container's limit")
-    return None if machine is None else MemoryLimit(machine, "the machine's memory")
+    return None if machine is None else MemoryLimit(machine, "the machine's memory", shared=True)
 
 
 def machine_memory() -> int | None:

@@ -36,8 +36,9 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 PIECE_BYTES = 4 << 20
 """Arrow bytes encoded at a time; what is in flight per worker is a small multiple of it."""
-TRAIL_BYTES = 64 << 20
-"""Arrow bytes whose keys are remembered after they were sent: more than sockets and libpq buffer."""
+TRAIL_BYTES = 32 << 20
+"""Arrow bytes whose keys are remembered from when they are encoded: more than what waits to be sent, and what
+libpq and sockets buffer."""
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -94,6 +95,18 @@ class EncodedColumn:
     nullable: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Rows that were encoded: where they begin in this COPY, how many they are, what they weighed in Arrow, and
+    their keys as the bytes of a record batch of the schema."""
+
+    first: int
+    rows: int
+    bytes: int
+    schema: pa.Schema
+    keys: pa.Buffer | None
+
+
 class Encoder:
     """Encodes the batches of one COPY: `header`, then `pieces` of each batch, then `trailer`.
 
@@ -122,7 +135,7 @@ class Encoder:
             check(column.target, field.type, nullable=column.nullable)
             for column, field in zip(columns, self._schema, strict=True)
         )
-        self._trail: deque[tuple[int, int, pa.RecordBatch]] = deque()
+        self._trail: deque[_Sent] = deque()
         self._trail_bytes = 0
         self._rows = 0
         self._writer: _Writer = (
@@ -199,17 +212,20 @@ class Encoder:
 
     def _remember(self, batch: pa.RecordBatch) -> None:
         keys = batch.select([name for name in self._key if name in batch.schema.names])
-        self._trail.append((self._rows, batch.nbytes, keys))
+        # As bytes of their own: a slice would keep the whole batch's columns.
+        kept = keys.serialize() if keys.num_columns else None
+        self._trail.append(_Sent(self._rows, batch.num_rows, batch.nbytes, keys.schema, kept))
         self._trail_bytes += batch.nbytes
         self._rows += batch.num_rows
-        while self._trail_bytes - self._trail[0][1] > TRAIL_BYTES:
-            self._trail_bytes -= self._trail.popleft()[1]
+        while self._trail_bytes - self._trail[0].bytes > TRAIL_BYTES:
+            self._trail_bytes -= self._trail.popleft().bytes
 
     def key_of_row(self, line: int) -> str:
         """The key of the line-th row of this COPY (from 1, as the server counts), as far as remembered."""
-        for first, _, keys in self._trail:
-            if first < line <= first + keys.num_rows:
-                return self._key_of(keys, line - 1 - first)
+        for sent in self._trail:
+            if sent.first < line <= sent.first + sent.rows and sent.keys is not None:
+                keys = pa.ipc.read_record_batch(sent.keys, sent.schema)
+                return self._key_of(keys, line - 1 - sent.first)
         return f"row {line} of the chunk"
 
     def _key_of(self, batch: pa.RecordBatch, row: int) -> str:

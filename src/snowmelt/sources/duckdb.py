@@ -20,6 +20,7 @@ from snowmelt.chunking.chunks import Chunk, Key, QueryOnce, ResultBatches, Span
 from snowmelt.chunking.histogram import Grain, KeyHistogram
 from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import Interrupted, SourceChanged, TableError, TooHeavy, UsageError
+from snowmelt.memory.governor import UNLIMITED, Governor
 from snowmelt.model import Column, Reading, Relation, SourceTable, Tag
 from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
@@ -36,6 +37,10 @@ BATCH_BYTES = 4 << 20
 TEXT_BYTES = 48
 """The estimate for a value of text or binary. Too low an estimate only makes batches larger."""
 
+ENGINE_BYTES = 64 << 20
+"""What DuckDB holds for a query beside its batches and the files in its cache: measured."""
+ENGINE_LEAST = 256 << 20
+"""DuckDB gives up a query that needs more than its limit: it is not set lower than what that of a chunk needs."""
 SAMPLE_ROWS = 1_000
 """Rows that are looked at for what one weighs."""
 
@@ -45,9 +50,12 @@ _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".gz": "read_csv", "
 class DuckDBSource:
     """`ports.EmbeddedSource`: one DuckDB connection, opened read-only where there is a database file."""
 
-    def __init__(self, kind: Literal["duckdb", "files"], path: Path) -> None:
-        """Raises UsageError for what is not there or can't be opened."""
-        self._kind, self._path = kind, path
+    def __init__(
+        self, kind: Literal["duckdb", "files"], path: Path, memory: Governor = UNLIMITED
+    ) -> None:
+        """`memory` is whom batches in flight are asked of. Raises UsageError for what is not there or can't be
+        opened."""
+        self._kind, self._path, self._memory = kind, path, memory
         self._open_cursor: duckdb.DuckDBPyConnection | None = None
         if not self._path.exists():
             raise UsageError(
@@ -63,11 +71,21 @@ class DuckDBSource:
             self._connection.execute("SET enable_progress_bar = false")
             # Without this a parallel scan of a large file holds finished batches back to keep them in order.
             self._connection.execute("SET preserve_insertion_order = false")
+            self._limit(memory.engine_bytes)
         except duckdb.Error as error:
             raise UsageError(
                 f"{self._path} can't be opened: {_first_line(error)}",
                 remedy="is it a DuckDB file, and does no other process have it open for writing?",
             ) from error
+
+    def _limit(self, bytes: int | None) -> None:
+        """Of the memory there is, what DuckDB takes at most, files that it keeps in its cache included."""
+        if bytes is None:
+            return
+        self._connection.execute(f"SET memory_limit = '{max(bytes, ENGINE_LEAST) >> 20}MiB'")
+        if self._kind == "files":
+            # Each worker has a cache of its own, of the same files.
+            self._connection.execute("SET enable_external_file_cache = false")
 
     def describe(self, table: SourceTable) -> Relation:
         """Columns, declared key, and the files' identity as the snapshot."""
@@ -200,6 +218,7 @@ class DuckDBSource:
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         # The reader is closed at once, not when the last who knows of an error forgets it: it holds rows still.
         with (
+            self._memory.flight(ENGINE_BYTES + 2 * BATCH_BYTES),
             self._failing(table) as cursor,
             cursor.sql(query).to_arrow_reader(_batch_rows(schema)) as reader,
         ):
@@ -215,6 +234,7 @@ class DuckDBSource:
                     "the source's column types are not those of the plan", table=str(table)
                 )
             yield batch
+            del batch  # before the next one is waited for
 
     def interrupt(self) -> None:
         """From another thread: end the query that runs, if there is one."""

@@ -39,6 +39,7 @@ log = logging.getLogger("snowmelt.standin")
 _RESULT_SCAN = re.compile(
     r"\s*select \* from table\(result_scan\('([^']+)'\)\)\s*;?\s*", re.IGNORECASE
 )
+_CHUNK_SIZE = "CLIENT_RESULT_CHUNK_SIZE"
 _THREADS = 64
 _REMEMBERED = 20_000
 _INTERRUPT_SECONDS = 5.0
@@ -183,7 +184,9 @@ class Queries:
             body, chunks = arrow_parts(
                 answer.table,
                 answer.outputs,
-                self._rules.sizes,
+                self._rules.sizes.under(
+                    session.parameters.get(_CHUNK_SIZE, _DEFAULTS[_CHUNK_SIZE])
+                ),
                 compact=self._rules.compact,
                 gzip=self._faults.now.gzip,
             )
@@ -264,7 +267,7 @@ _DEFAULTS: Mapping[str, object] = {
     "TIMEZONE": "UTC",
     "AUTOCOMMIT": True,
     "CLIENT_PREFETCH_THREADS": 4,
-    "CLIENT_RESULT_CHUNK_SIZE": 160,
+    _CHUNK_SIZE: 160,
     "CLIENT_TELEMETRY_ENABLED": False,
     "CLIENT_SESSION_KEEP_ALIVE": False,
     "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY": 3600,

@@ -8,7 +8,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -19,12 +19,22 @@ _KEPT = 256
 _KEPT_BYTES = 3 << 30
 
 
+INLINE_BYTES = 1 << 20
+"""Of rows that come with the answer itself, whatever their number: an answer is small."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows sent in the answer itself, and rows per chunk after them."""
+    """Rows sent in the answer itself, rows per chunk after them, and what a chunk weighs at most before it is
+    compressed."""
 
     inline: int
     per_chunk: int
+    chunk_bytes: int = 160 << 20
+
+    def under(self, megabytes: object) -> Sizes:
+        """As a session has set CLIENT_RESULT_CHUNK_SIZE."""
+        return replace(self, chunk_bytes=int(str(megabytes)) << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +74,19 @@ def arrow_parts(
     """The answer's own fields for the rows, and the chunks."""
     total = rows.num_rows
     inline = min(total, sizes.inline)
+    if rows.nbytes:
+        inline = min(inline, INLINE_BYTES * total // rows.nbytes)
     # Without rows Snowflake sends nothing, not even a schema.
     body = stream(encoded(rows.slice(0, inline), outputs, compact=compact)) if total else b""
-    chunks = []
-    for start in range(inline, total, sizes.per_chunk):
+    chunks, start = [], inline
+    while start < total:
         part = rows.slice(start, sizes.per_chunk)
         plain = stream(encoded(part, outputs, compact=compact))
+        while len(plain) > sizes.chunk_bytes and part.num_rows > 1:
+            fitting = part.num_rows * sizes.chunk_bytes // len(plain)
+            part = part.slice(0, min(max(fitting, 1), part.num_rows - 1))
+            plain = stream(encoded(part, outputs, compact=compact))
+        start += part.num_rows
         sent = plain if gzip == "none" else compressed(plain)
         chunks.append(Chunk(sent, part.num_rows, len(plain), gzip))
     fields = {

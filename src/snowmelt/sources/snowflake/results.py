@@ -26,7 +26,9 @@ from snowmelt.errors import (
     SourceChanged,
     TableError,
 )
+from snowmelt.memory.governor import UNLIMITED, Flight, Governor, Lease
 from snowmelt.model import Column, Reading
+from snowmelt.sources.snowflake.bodies import DECODING_BYTES, Fetched, fetched_bytes, row_bytes
 from snowmelt.sources.snowflake.failures import NETWORK_ERRORS, translate
 from snowmelt.sources.snowflake.login import FORBIDDEN
 from snowmelt.sources.snowflake.statements import watched
@@ -34,13 +36,10 @@ from snowmelt.sources.snowflake.statements import watched
 _log = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 1
-"""Downloaded while the one before is encoded. With the session's CLIENT_RESULT_CHUNK_SIZE of 48 MB, what is in
-memory of a result is bounded by three batches, whatever its size."""
+"""Fetched while the one before is decoded and encoded, where there is memory for it."""
 URL_SECONDS = 3_600.0
 """The age from which URLs are asked for anew; they expire after about six hours
 (https://github.com/snowflakedb/snowflake-jdbc/issues/2023)."""
-ROWS_AT_ONCE = 65_536
-"""Rows of a record batch that is handed on."""
 
 
 @dataclass(slots=True)
@@ -98,42 +97,67 @@ def batches_of(cursor: SnowflakeCursor) -> list[ResultBatch]:
 
 @contextmanager
 def reading(
-    result: Result, first: int, rows: Sequence[int], columns: Sequence[Column], table: str
+    result: Result,
+    first: int,
+    rows: Sequence[int],
+    columns: Sequence[Column],
+    table: str,
+    memory: Governor = UNLIMITED,
+    before_waiting: Callable[[], None] | None = None,
 ) -> Iterator[Reading]:
     """The result's batches from `first` on, which must have so many `rows` each, as record batches of the planned
-    types, and what was cut off of their values."""
-    tables = (
-        _download(result, first + place, count, table) for place, count in enumerate(rows) if count
-    )
-    with read_ahead(tables, BATCHES_AHEAD) as downloaded:
-        read = Reading(iter(()))
-        read.batches = _planned(downloaded, columns, table, read)
-        yield read
+    types, and what was cut off of their values.
+
+    Waits until `memory` has room for the heaviest of them, and calls `before_waiting` if it has none now.
+    """
+    wanted = [(first + place, count) for place, count in enumerate(rows) if count]
+    heaviest = max((fetched_bytes(result.batches[number]) for number, _ in wanted), default=0)
+    with memory.flight(heaviest + DECODING_BYTES, before_waiting) as flight:
+        bodies = (_fetch(result, number, count, table, flight) for number, count in wanted)
+        with read_ahead(bodies, BATCHES_AHEAD) as fetched:
+            try:
+                read = Reading(iter(()))
+                read.batches = _planned(fetched, columns, table, read)
+                yield read
+            finally:
+                flight.close()  # the thread may wait for room
 
 
 def _planned(
-    tables: Iterator[pa.Table], columns: Sequence[Column], table: str, read: Reading
+    fetched: Iterator[Fetched], columns: Sequence[Column], table: str, read: Reading
 ) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([pa.field(column.name, column.type) for column in columns])
-    for downloaded in tables:
-        found = downloaded.columns
-        if len(found) != len(columns) + len(watched(columns)):
-            raise SourceChanged(
-                f"the result has {len(found)} columns, {len(columns)} were planned", table=table
-            )
-        for finer in found[len(columns) :]:
-            read.floored += pc.sum(finer).as_py() or 0
-        arrays = [
-            planned(array, column, table)
-            for array, column in zip(found[: len(columns)], columns, strict=True)
-        ]
-        yield from pa.Table.from_arrays(arrays, schema=schema).to_batches(ROWS_AT_ONCE)
+    widths = row_bytes(columns)
+    for body in fetched:
+        for part in body.tables(widths):
+            yield from _cast(part, columns, schema, table, read).to_batches()
+            del part  # before the next one is made
+        body.release()
+        del body  # before the next one is waited for
 
 
-def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
+def _cast(
+    part: pa.Table, columns: Sequence[Column], schema: pa.Schema, table: str, read: Reading
+) -> pa.Table:
+    found = part.columns
+    if len(found) != len(columns) + len(watched(columns)):
+        raise SourceChanged(
+            f"the result has {len(found)} columns, {len(columns)} were planned", table=table
+        )
+    for finer in found[len(columns) :]:
+        read.floored += pc.sum(finer).as_py() or 0
+    arrays = [
+        planned(array, column, table)
+        for array, column in zip(found[: len(columns)], columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _fetch(result: Result, number: int, rows: int, table: str, flight: Flight) -> Fetched:
     """One batch, with fresh URLs if its own has expired. Raises RetriableError if it is not whole."""
+    lease = flight.lease(fetched_bytes(result.batches[number]))
     try:
-        return _table(result, number, rows)
+        return _body(result, number, rows, lease)
     except NETWORK_ERRORS as error:
         if getattr(error, "errno", None) not in FORBIDDEN:
             raise _located(error, number, table) from None
@@ -142,37 +166,21 @@ def _download(result: Result, number: int, rows: int, table: str) -> pa.Table:
     )
     result.renew()
     try:
-        return _table(result, number, rows)
+        return _body(result, number, rows, lease)
     except NETWORK_ERRORS as error:
         raise _located(error, number, table) from None
 
 
-def _table(result: Result, number: int, rows: int) -> pa.Table:
+def _body(result: Result, number: int, rows: int, lease: Lease) -> Fetched:
     batch = result.batch(number)
     if not isinstance(batch, ArrowResultBatch):
         raise TableError(
             f"query {result.query_id} gave its result as JSON, not as Arrow",
             remedy="set PYTHON_CONNECTOR_QUERY_RESULT_FORMAT to ARROW for the user or the account",
         )
-    try:
-        table = batch.to_arrow(connection=result.cursor.connection)
-    except NETWORK_ERRORS:
-        raise
-    except (IndexError, ValueError):
-        # The connector's answers to a batch without any stream, and to a stream without any batch.
-        table = None
-    except Exception as error:  # noqa: BLE001
-        # What its decoder raises for bytes that it can't read is Exception itself. Read again, they may be whole.
-        raise RetriableError(
-            f"batch {number} of query {result.query_id} can't be read: {type(error).__name__}"
-        ) from None
-    found = 0 if table is None else table.num_rows
-    if table is None or not found == rows == batch.rowcount:
-        raise RetriableError(
-            f"batch {number} of query {result.query_id} came with {found:,} rows, "
-            f"{batch.rowcount:,} were declared and {rows:,} expected"
-        )
-    return table
+    return Fetched.of(
+        batch, result.cursor.connection, rows, f"batch {number} of query {result.query_id}", lease
+    )
 
 
 def _located(error: Exception, number: int, table: str) -> SnowmeltError:

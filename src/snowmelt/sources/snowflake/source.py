@@ -16,6 +16,7 @@ from snowmelt.chunking.chunks import Chunk, Key, ResultBatches, Span
 from snowmelt.chunking.histogram import Grain, KeyHistogram
 from snowmelt.chunking.sizing import row_bytes
 from snowmelt.errors import ResultGone, RetriableError, SourceChanged, TableError
+from snowmelt.memory.governor import UNLIMITED, Governor
 from snowmelt.model import Column, Reading, Relation, ResultSet, SourceTable, Tag
 from snowmelt.ports import Latest
 from snowmelt.preflight.questions import Answer, Question
@@ -39,8 +40,12 @@ RESULTS_KEPT = 4
 class SnowflakeSource:
     """`ports.QuerySource`: its session is opened when it is needed first, and again after it ended."""
 
-    def __init__(self, login: Login, *, clone_schema: str | None = None) -> None:
+    def __init__(
+        self, login: Login, *, clone_schema: str | None = None, memory: Governor = UNLIMITED
+    ) -> None:
+        """`memory` is whom batches in flight are asked of."""
         self._session = Session(login)
+        self._memory = memory
         self._clone_schema = tuple((clone_schema or "").split(".")) if clone_schema else ()
         self._cloned: set[tuple[str, ...]] = set()
         self._results: dict[str, Result] = {}
@@ -149,11 +154,16 @@ class SnowflakeSource:
                 condition = statements.condition(keys)
                 result = self._query(table, columns, snapshot, condition, tag)
                 first, rows = 0, result.rows
+        # Of a kept result it was asked when its query ran.
+        unchecked = [] if isinstance(chunk.range, ResultBatches) else [snapshot]
+
+        def check() -> None:
+            while unchecked:
+                self._check_reader(table, TableSnapshot.from_json(unchecked.pop()))
+
         try:
-            with reading(result, first, rows, columns, str(table)) as read:
-                # While the first batches are on their way. Of a kept result it was asked when its query ran.
-                if not isinstance(chunk.range, ResultBatches):
-                    self._check_reader(table, TableSnapshot.from_json(snapshot))
+            with reading(result, first, rows, columns, str(table), self._memory, check) as read:
+                check()  # while the first batches are on their way
                 yield read
         except RetriableError:
             self._results.pop(result.query_id, None)  # the next attempt asks for it anew

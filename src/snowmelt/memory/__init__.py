@@ -1,0 +1,1 @@
+"""One budget for the bytes that a process holds on their way from source to target."""
