@@ -101,7 +101,7 @@ def test_a_migration_a_status_and_the_lines_of_it(
     told = lines(capsys.readouterr().out)
     about = {"request_id": "request-1", "run_id": done["run_id"], "source_name": "s"}
     actions = [line["action"] for line in told if "logger" in line]
-    assert actions == ["begins", "keep", "table_completed", "ended"]
+    assert actions == ["begins", "keep", "table_completed", "ended", "memory"]
     for line in told:
         assert line.items() >= about.items()
     assert [line["Rows"] for line in told if "_aws" in line] == [ROWS]

@@ -21,10 +21,11 @@ from snowmelt.aws import errors, lambda_handler, metrics, reporter
 from snowmelt.aws.bound import LINES, LINES_OF_ACTION
 from snowmelt.aws.json_line import Facts, to_line
 from snowmelt.aws.logs import in_lambda, logged
-from snowmelt.aws.metrics import UNITS, Metrics, dimension, document, peak_memory
+from snowmelt.aws.metrics import UNITS, Metrics, dimension, document
 from snowmelt.aws.watch import Watch
 from snowmelt.config import secrets
 from snowmelt.errors import Blocked, ConnectionLost, TableError
+from snowmelt.memory.resident import peak_resident
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.status import State, TableStatus
 
@@ -283,7 +284,7 @@ def test_each_line_has_what_came_since_the_one_before() -> None:
         (0, 0, 0.5),
     ]
     assert all(0 < one["PeakMemory"] < one["MemoryLimit"] for one in found)
-    assert peak_memory()
+    assert peak_resident()
 
 
 def test_a_slice_of_900_seconds_has_fewer_than_100_lines() -> None:

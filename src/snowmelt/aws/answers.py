@@ -14,6 +14,7 @@ from snowmelt.aws.errors import shortened
 from snowmelt.config import Config
 from snowmelt.estimates.estimate import TableEstimate
 from snowmelt.plan import Plan, Refusal, TablePlan
+from snowmelt.report import memory_json
 from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
 
@@ -45,6 +46,7 @@ def migrated(report: Report) -> Answer:
             "seconds": round(done.seconds, 3),
             "reason": _text(done.reason) if done.reason else None,
         },
+        "memory": memory_json(report.memory),
         **_listed("tables", map(_table, _failed_first(report.tables))),
         **_listed("errors", map(_text, report.errors)),
     }

@@ -108,6 +108,8 @@ class _Invocation:
             f"; {report.slice.reason}" if report.slice and report.slice.reason else "",
             extra={"action": "ended", "seconds": round(report.seconds, 3)},
         )
+        if report.memory is not None and report.memory.fed:
+            _log.info("%s", report.memory, extra={"action": "memory"})
         return body
 
     def _plan(self, mover: Mover, asked: Event, deadline: Deadline | None) -> Answer:

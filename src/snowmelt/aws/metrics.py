@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 from snowmelt.aws.json_line import Facts, to_line
 from snowmelt.aws.watch import Count, Watch
 from snowmelt.estimates.memory_limit import memory_limit
+from snowmelt.memory.resident import peak_resident
 
 NAMESPACE = "snowmelt"
 UNITS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ class Metrics:
         values = _figures(count.minus(self._last)) | {"Seconds": round(now - self._since, 3)}
         self._last, self._since = count, now
         limit = memory_limit(None)
-        memory = {"PeakMemory": peak_memory(), "MemoryLimit": limit.bytes if limit else None}
+        memory = {"PeakMemory": peak_resident(), "MemoryLimit": limit.bytes if limit else None}
         given = {name: value for name, value in memory.items() if value is not None}
         self._write(to_line(document({**values, **given}, self._facts, time.time())))
 
@@ -87,16 +87,6 @@ def dimension(name: str | None) -> str:
     text = (name or "").encode("ascii", "backslashreplace").decode("ascii")
     text = re.sub(r"[\x00-\x1f\x7f]", "?", text)[:_LONGEST]
     return text if text.strip() else "unknown"
-
-
-def peak_memory() -> int | None:
-    """The most that this process had resident, in bytes, since it began; None where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    match = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(match[1]) * 1_024 if match else None
 
 
 def _figures(count: Count) -> dict[str, float]:

@@ -48,6 +48,7 @@ FIELDS: Mapping[str, str] = {
     "slice": "What this invocation did: the `chunks`, `rows` and `bytes` that it committed, attempts that "
     "were given up (`errors`), its `seconds`, whether the run came further (`progress`), how many in a row it did "
     "not (`idle`, at 3 the run is failed), and the `reason` why a partial run ended here.",
+    "memory": "Of this process: `peak_bytes` resident, `limit_bytes`, and in `advice` what it would choose.",
     "tables": "See below; failed ones come first.",
     "errors": "A text for each, with its remedy.",
     "warnings": "A text for each.",
