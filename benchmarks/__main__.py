@@ -3,18 +3,19 @@
 `parquet` sets snowmelt from Parquet beside raw COPY and DuckDB, `wire` sets snowmelt from Snowflake, played by a
 stand-in for its server, beside the bare connector, dlt and Sling; `planning` shows what it takes to cut a table
 into many chunks; `modes` sets upserts and insert-only loads beside plain COPY; `house` loads a table
-with its indexes kept, and dropped and built at the end.
+with its indexes kept, and dropped and built at the end; `memory` shows the peaks of processes under memory
+limits.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import house, modes, parquet, planning, wire
+from benchmarks import house, memory, modes, parquet, planning, wire
 from snowmelt.demo.place import roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 
-PARTS = ("parquet", "wire", "planning", "modes", "house")
+PARTS = ("parquet", "wire", "planning", "modes", "house", "memory")
 # A server that was sized for loading: no checkpoint falls into a round.
 SERVER = {"max_wal_size": "8GB", "shared_buffers": "512MB"}
 
@@ -46,6 +47,8 @@ def main() -> None:
             modes.run(folder, server.dsn(), options.rounds, options.mode_rows)
         if "house" in parts:
             house.run(folder, server.dsn(), options.rounds, options.house_rows)
+        if "memory" in parts:
+            memory.run(folder, server.dsn())
 
 
 if __name__ == "__main__":

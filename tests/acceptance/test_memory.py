@@ -1,12 +1,15 @@
-"""Memory does not depend on the size of a chunk."""
+"""Memory does not depend on the size of a chunk, and stays below its limit whatever the threads and rows are."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from snowmelt.demo.visits import write_visits
 from snowmelt.standin.server import StandIn, StandInColumn
@@ -24,6 +27,7 @@ _, status, usage = os.wait4(process.pid, 0)
 print(usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
+SHOWN = MEASURE.replace("stdout=subprocess.DEVNULL", "stdout=None")
 """Linux starts a program's peak with that of the process which forked for it: a small one has to do that."""
 COLUMNS = (
     '"Visit Id", "Visit Updated Timestamp", "Gross Amount", "Channel", "Landing Page", "Comment"'
@@ -110,3 +114,70 @@ def test_one_result_of_snowflake_takes_no_more_than_small_ones(
 
     for extraction in ("query_per_chunk", "one_query"):
         assert peaks[rows, extraction] - peaks[20_000, extraction] < ALLOWED_KB, peaks
+
+
+@pytest.fixture(scope="module")
+def wide() -> Iterator[StandIn]:
+    """Tables in batches of 48 MB as they are sent: 250 columns with texts of 100 bytes, 250 of numbers that take
+    two bytes on the wire and sixteen in Arrow, and 16 with a text of 1 MB in each row."""
+    with StandIn.start(rows_per_chunk=10_000_000, history=False) as standin:
+        number = "((i * {n} % 30000) / 100)::DECIMAL(18,2)"
+        text = "left(repeat(md5((i + {n})::VARCHAR), 4), 100)"
+        large = "repeat(md5(i::VARCHAR), 32768)"
+        _create(standin, "TEXTS", [text] * 60 + [number] * 190, 45_000)
+        _create(standin, "NUMBERS", [number] * 250, 100_000)
+        _create(standin, "LARGE", [large] + [number] * 15, 288)
+        yield standin
+
+
+def _create(standin: StandIn, name: str, values: list[str], rows: int) -> None:
+    columns = [
+        StandInColumn(f"C{n}", "NUMBER(18,2)" if "DECIMAL" in value else "VARCHAR")
+        for n, value in enumerate(values)
+    ]
+    made = ", ".join(value.format(n=n + 1) for n, value in enumerate(values))
+    standin.create_table(
+        DATABASE, SCHEMA, name, columns, query=f"SELECT {made} FROM range({rows}) t(i)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "limit"),
+    [
+        ("TEXTS", 45_000, 512),
+        ("TEXTS", 45_000, 2_048),
+        ("NUMBERS", 100_000, 512),
+        ("LARGE", 288, 512),
+    ],
+)
+def test_twenty_threads_stay_below_the_limit(
+    database: Database, tmp_path: Path, wide: StandIn, table: str, rows: int, limit: int
+) -> None:
+    """They wait for memory instead, and the report tells so."""
+    database.execute("ALTER ROLE CURRENT_USER SET default_statistics_target = 1")
+    config = snowflake_config(
+        tmp_path,
+        database,
+        wide,
+        {"source": table, "target": table, "extraction": "one_query", "batch_size": 1},
+        parallel_threads=20,
+        lambda_memory=f"{limit}MB",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SHOWN, *command(config, "migrate", "-q", "--json")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document, _, peak = done.stdout.rstrip().rpartition("\n")
+    report = json.loads(document)
+    memory = report["memory"]
+
+    assert report["rows"] == rows
+    assert int(peak) < limit * 1024, memory
+    assert memory["peak_bytes"] <= limit << 20
+    assert memory["limit"] == f"lambda_memory, {limit:,} MB"
+    if limit == 512 and table != "NUMBERS":  # which are one batch
+        assert 1 < memory["fed"] < 6
+        assert memory["waited_seconds"] > 0
+        assert "would feed all" in memory["advice"]

@@ -86,6 +86,11 @@ class DuckDBSource:
         if self._kind == "files":
             # Each worker has a cache of its own, of the same files.
             self._connection.execute("SET enable_external_file_cache = false")
+        for threshold in (
+            "allocator_flush_threshold",
+            "allocator_bulk_deallocation_flush_threshold",
+        ):
+            self._connection.execute(f"SET {threshold} = '8MiB'")  # what it keeps of freed memory
 
     def describe(self, table: SourceTable) -> Relation:
         """Columns, declared key, and the files' identity as the snapshot."""
@@ -217,6 +222,9 @@ class DuckDBSource:
         query = f"SELECT {names} FROM {self._relation(table)} {_where(table, _predicate(chunk))}"
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         # The reader is closed at once, not when the last who knows of an error forgets it: it holds rows still.
+        if self._memory.tight and self._kind == "files":
+            # What each of its threads reads ahead is in no batch yet, and each worker has threads of its own.
+            self._connection.execute("SET threads = 1")
         with (
             self._memory.flight(ENGINE_BYTES + 2 * BATCH_BYTES),
             self._failing(table) as cursor,
