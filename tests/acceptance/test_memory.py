@@ -118,8 +118,8 @@ def test_one_result_of_snowflake_takes_no_more_than_small_ones(
 
 @pytest.fixture(scope="module")
 def wide() -> Iterator[StandIn]:
-    """Tables in batches of 48 MB as they are sent: 250 columns with texts of 100 bytes, 250 of numbers that take
-    two bytes on the wire and sixteen in Arrow, and 16 with a text of 1 MB in each row."""
+    """In batches of 48 MB as they are sent: 250 columns with texts of 100 bytes, 250 numbers whose values take two
+    bytes on the wire and sixteen in Arrow, and 16 columns with a text of 1 MB in each row."""
     with StandIn.start(rows_per_chunk=10_000_000, history=False) as standin:
         number = "((i * {n} % 30000) / 100)::DECIMAL(18,2)"
         text = "left(repeat(md5((i + {n})::VARCHAR), 4), 100)"

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from snowmelt.config.models import Source
-from snowmelt.estimates.footprint import BATCHES, RESULT_BYTES, flow_of
+from snowmelt.estimates.footprint import (
+    BATCHES,
+    DECODING,
+    DUCKDB_ENGINE,
+    RESULT_BYTES,
+    flow_of,
+)
 from snowmelt.estimates.memory import Cache
 from snowmelt.estimates.memory_limit import container_limit, machine_memory, memory_limit
-from snowmelt.sources.snowflake import login, results
+from snowmelt.sources import duckdb
+from snowmelt.sources.snowflake import bodies, login, results
 
 GB = 1 << 30
 NO_LIMIT = "9223372036854771712"
@@ -90,7 +97,9 @@ def test_a_limit_beyond_the_machine_is_none(tmp_path: Path) -> None:
 
 def test_the_constants_are_those_of_the_adapters() -> None:
     """They stand twice where the adapter's module can't be imported without its client."""
-    assert login._RESULT_CHUNK_SIZE << 20 == RESULT_BYTES
+    assert bodies._GROWN * (login._RESULT_CHUNK_SIZE << 20) <= RESULT_BYTES
+    assert bodies.DECODING_BYTES == DECODING
+    assert duckdb.ENGINE_BYTES == DUCKDB_ENGINE
     assert results.BATCHES_AHEAD + 2 == BATCHES
 
 

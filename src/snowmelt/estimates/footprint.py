@@ -22,8 +22,9 @@ RESULT_BYTES = 56 * _MB
 buffer grows ahead of it."""
 DECODING = 16 * _MB
 """Of a batch that is decoded part by part: `DECODING_BYTES` of its source."""
-BATCHES = 2
-"""Of a result: one that is being decoded and encoded, and one that is fetched or waits, where there is room."""
+BATCHES = 3
+"""Of a result: one that is being decoded and encoded, and where there is room one that waits and one that is being
+fetched."""
 DUCKDB_ENGINE = 64 * _MB
 """For each worker, beside the files in its cache: measured, as DuckDB bounds only all of its memory."""
 DUCKDB_ROWS = 2_048
