@@ -14,10 +14,10 @@ from typing import Self
 from uuid import UUID
 
 from snowmelt.config import Config
-from snowmelt.cutoff import LAST_SECONDS, cut_off
+from snowmelt.cutoff import cut_off, ended_in_time, in_time
 from snowmelt.database import Database, server_of
-from snowmelt.deadline import Deadline
-from snowmelt.errors import Refused, RunError, SnowmeltError, UnknownName
+from snowmelt.deadline import LAST_SECONDS, Deadline
+from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.estimates.circumstances import governor_of
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
@@ -41,7 +41,7 @@ from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew
 from snowmelt.slices import IDLE_LIMIT, Slice, reason_of, stuck
 from snowmelt.status import PARTIAL, Report, RunStatus, State
-from snowmelt.stop import Stop
+from snowmelt.stop import ABORTED, Stop
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
 from snowmelt.tally import Tally
 from snowmelt.upkeep import Upkeep
@@ -59,6 +59,8 @@ class Mover:
         self.memory = governor_of(config)
         self._origins = Origins(config, self.memory)
         self._heartbeats: list[Heartbeat] = []
+        self._left: str | None = None
+        """Why the process leaves without waiting for its work."""
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
         self._survey = Survey(config, self.jobs, self._origins, self._databases)
@@ -93,15 +95,29 @@ class Mover:
     ) -> Report:
         """Carry the plan out, or go on with it, until it is done, fails, or is stopped.
 
-        What is in flight when the deadline's buffer begins is cut off. A process in which that does not end what
-        it is about exits on the spot, as after a second signal.
+        What is in flight when the deadline's buffer begins is cut off. A process that has not ended shortly
+        before the deadline, whatever it is about, exits on the spot, as after a second signal.
 
-        Raises Refused before anything moved; what fails later is in the report.
+        Raises Refused before anything moved, and Interrupted where a server is away when the time is up; what
+        fails later is in the report.
         """
         if plan.refused:
             raise Refused(refused(plan.refusals, plan.run_refusals))
+        with ended_in_time(deadline, self._leave):
+            return self._run(
+                plan, choice, executor or Threads(), observer or Silence(), stop or Stop(), deadline
+            )
+
+    def _run(
+        self,
+        plan: Plan,
+        choice: Choice,
+        executor: Executor,
+        observer: Observer,
+        stop: Stop,
+        deadline: Deadline | None,
+    ) -> Report:
         started = time.monotonic()
-        stop = stop or Stop()
         recording = Recording(self._survey, self._origins, self._databases)
         for database in self._databases.values():
             migrate_ledger(database.session)
@@ -112,32 +128,34 @@ class Mover:
             # What of some tables was dropped already comes back.
             self._end(plan, stop)
             targets = {table.job.target for table in plan.tables}
-            self._give_back(targets, executor or Threads(), deadline=deadline)
+            self._give_back(targets, executor, deadline=deadline)
             raise
         tally = Tally()
-        observer = Together(tally, observer or Silence())
+        observer = Together(tally, observer)
         observer.begins(statuses_of(plan, self.status(plan.run_id)))
         reason = None
         try:
-            if self._idle(plan, stop, deadline) < IDLE_LIMIT:
-                reason = self._work(plan, work, observer, executor or Threads(), stop, deadline)
-            idle = self._idle(plan, stop, deadline, reason)
-        finally:
-            ended = self._end(plan, stop)
+            self._idle(plan, stop, deadline)
+            if stop.error is None:
+                reason = self._work(plan, work, observer, executor, stop, deadline)
+        except BaseException:
+            self._end(plan, stop)
+            raise
+        idle, ended = self._judge(plan, stop, deadline, reason)
         mine = Slice(
             time.monotonic() - started,
             tally.chunks,
             tally.rows,
             tally.bytes,
             tally.errors,
-            tally.progress if deadline is None else not idle,
+            tally.progress if idle is None else not idle,
             reason,
-            idle,
+            idle or 0,
         )
         if any(run.state is State.FAILED for run in ended):
             targets = {table.job.target for table in plan.tables}
-            self._give_back(targets, executor or Threads(), stop.event, deadline)
-        if stop.reason == "aborted":
+            self._give_back(targets, executor, stop.event, deadline)
+        if stop.reason == ABORTED:
             # A worker of this process may have asked its source for something after the abort had looked there.
             for database in self._databases.values():
                 self._origins.tidy_quietly(Tag(plan.run_id), database.loads.of(plan.run_id))
@@ -160,7 +178,7 @@ class Mover:
             deadline_seconds=deadline.seconds if deadline else None,
             memory_limit=limit.bytes if limit else None,
             peak_memory=lambda: self.memory.use().peak_bytes,
-            because=lambda: "; ".join(reasons) or None,
+            because=lambda: "; ".join(reasons) or self._left,
         )
         threads = max((one.table.job.parallel_threads for one in work), default=1)
         with (
@@ -170,7 +188,7 @@ class Mover:
         ):
             hands = self._hands(pulses, stop.event)
             crew = Crew(work, hands, observer, stop, gates, deadline)
-            with cut_off(deadline, crew.cut, self._leave):
+            with cut_off(deadline, crew.cut):
                 executor.run(crew.work, threads)
             if not all(one.closed for one in work):
                 waited = [gate.reason for gate in gates.values() if gate.reason]
@@ -178,27 +196,38 @@ class Mover:
                 reasons.append(reason_of(stop.reason, crew.in_flight.cut_off, late, waited))
         return "; ".join(reasons) or None
 
+    def _judge(
+        self, plan: Plan, stop: Stop, deadline: Deadline | None, reason: str | None
+    ) -> tuple[int | None, list[RunStatus]]:
+        """What came of the work: see `_idle`, and how the run ended in each ledger. Raises Interrupted."""
+        try:
+            idle = self._idle(plan, stop, deadline, reason)
+            return idle, self._end(plan, stop)
+        except SnowmeltError as error:
+            raise in_time(deadline, error) from error
+
     def _idle(
         self, plan: Plan, stop: Stop, deadline: Deadline | None, reason: str | None = None
-    ) -> int:
-        """How many slices in a row have brought the run no further; too many fail it."""
-        if deadline is None:
-            return 0
-        counts = [one.runs.idle_slices(plan.run_id) for one in self._databases.values()]
-        idle = min((count for count in counts if count is not None), default=0)
-        if idle >= IDLE_LIMIT:
-            for database in self._databases.values():
-                database.runs.give_up(plan.run_id)
-            stop.fail(
-                RunError(
-                    stuck(str(plan.run_id), reason),
-                    remedy="give each more time or memory, or chunks fewer rows; then run again: it resumes",
-                )
-            )
+    ) -> int | None:
+        """How many slices in a row have brought the run no further; too many fail it. None where that is not
+        asked: nothing ends the process, nothing is left, or the run ends for another reason."""
+        if deadline is None or stop.error or stop.reason == ABORTED:
+            return None
+        with self._ledgers(stop) as ledgers:
+            runs = [one.runs for one in ledgers]
+            if not any(one.is_open(plan.run_id) for one in runs):
+                return None
+            # A slice is in all of them, and one that moved something into one database has come further.
+            idle = min(one.idle_slices(plan.run_id) for one in runs)
+            if idle >= IDLE_LIMIT:
+                for one in runs:
+                    one.give_up(plan.run_id)
+                stop.fail(stuck(str(plan.run_id), reason))
         return idle
 
     def _leave(self) -> None:
         """Exit now. What the process was about is free again at once, or after a lease."""
+        self._left = "the time was up, and what was cut off did not end"
         farewell = threading.Thread(target=self.let_go, daemon=True)
         farewell.start()
         farewell.join(LAST_SECONDS / 2)
@@ -221,7 +250,7 @@ class Mover:
                 session.interrupt()
 
         threads = max((job.parallel_threads for job in self.jobs), default=1)
-        with cut_off(deadline, cut, self._leave):
+        with cut_off(deadline, cut):
             for database in self._databases.values():
                 if not database.keeps_house:
                     continue
@@ -241,16 +270,22 @@ class Mover:
                     log_restored(one)
 
     def _end(self, plan: Plan, stop: Stop) -> list[RunStatus]:
-        """End the run in every ledger; a server that is away is not waited for a second time."""
+        """End the run in every ledger."""
         ended: list[RunStatus] = []
-        for known in self._databases.values():
-            database = Database(known.server, stop.event)
-            try:
+        with self._ledgers(stop) as ledgers:
+            for database in ledgers:
                 database.runs.end(plan.run_id, str(stop.error) if stop.error else None)
                 ended.extend(database.runs.status(plan.run_id))
-            finally:
-                database.session.close()
         return ended
+
+    @contextmanager
+    def _ledgers(self, stop: Stop) -> Iterator[list[Database]]:
+        """Sessions of their own, in which a server that is away is not waited for once the process is to leave."""
+        with ExitStack() as stack:
+            ledgers = [Database(known.server, stop.event) for known in self._databases.values()]
+            for database in ledgers:
+                stack.callback(database.session.close)
+            yield ledgers
 
     def let_go(self) -> None:
         """Give all claims of this process back at once, for a process that ends without waiting for them."""
@@ -298,7 +333,7 @@ class Mover:
                     pulses[name],
                     lease_seconds=self.config.lease_seconds,
                     stall_seconds=self.config.stall_seconds,
-                    on_abort=lambda: stop("aborted"),
+                    on_abort=lambda: stop(ABORTED),
                     life=life,
                 )
                 stack.callback(heartbeat.stop)

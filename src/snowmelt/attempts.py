@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from snowmelt.chunking.chunks import Chunk, QueryOnce
@@ -130,7 +130,7 @@ def resize(
     Raises ClaimLost, and what the source and the ledger raise: then nothing has changed, except after
     ConnectionLost, where only the ledger knows.
     """
-    with signs_of_life(claims, claim):
+    with labelled(source, table, claim), signs_of_life(claims, claim):
         parts = smaller(claim.chunk, table, source)
     if parts is None:
         return None
@@ -149,6 +149,13 @@ def resize(
         },
     )
     return Resized(len(parts))
+
+
+def labelled(source: Source, table: LoadTable, claim: Claim) -> AbstractContextManager[None]:
+    """What is counted for a chunk is found by its tag, as the query for its rows is, when its worker is gone."""
+    if isinstance(source, QuerySource):
+        return source.labelled(table.tag.chunk(claim.chunk.id))
+    return nullcontext()
 
 
 def given_up(error: RetriableError, attempts: int, chunk: Chunk, table: LoadTable) -> TableError:

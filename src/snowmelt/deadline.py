@@ -9,6 +9,8 @@ from typing import Self
 
 RECENT = 20
 """Chunks of a table whose times tell what the next one takes."""
+LAST_SECONDS = 3.0
+"""Before the process is ended: enough to give its claims back."""
 LARGEST_BUFFER = 1 / 3
 """Of the time: a buffer beyond it would leave none to work in."""
 
@@ -53,6 +55,11 @@ class Deadline:
     def working(self) -> float:
         """Seconds until what is in flight is cut off."""
         return self._cuts - self._clock()
+
+    @property
+    def last_seconds(self) -> float:
+        """So long before it is ended a process that has not done by then leaves by itself."""
+        return min(LAST_SECONDS, (self.seconds - self.working_seconds) / 2)
 
     def allows(self, pace: Pace) -> bool:
         """Whether a chunk of that pace is begun now.

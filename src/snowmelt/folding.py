@@ -9,7 +9,7 @@ from snowmelt.memory.budget import MemoryUse
 from snowmelt.plan import Plan
 from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
-from snowmelt.stop import Stop
+from snowmelt.stop import ABORTED, Stop
 
 
 def folded(
@@ -23,7 +23,7 @@ def folded(
     tables = statuses_of(plan, ended)
     errors = [str(stop.error)] if stop.error else []
     errors += [table.error for table in tables if table.error and table.state is State.FAILED]
-    if stop.reason == "aborted" or not errors:  # an abort is known from the ledger, heard of or not
+    if stop.reason == ABORTED or not errors:  # an abort is known from the ledger, heard of or not
         errors += [f"run {run.run_id}: {run.error}" for run in ended if run.error]
     states = {run.state for run in ended}
     if errors or State.FAILED in states:

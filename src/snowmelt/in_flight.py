@@ -81,10 +81,19 @@ class InFlight:
             self._cut = True
             self.cut_off = tuple(_cut_off(flight) for flight in self._flights.values())
         while flights := self._still():
-            for flight in flights:
-                flight.kit.interrupt()
+            # Side by side: a server that is not reached keeps each waiting.
+            ends = [
+                threading.Thread(
+                    target=flight.kit.interrupt, name="snowmelt-interrupt", daemon=True
+                )
+                for flight in flights
+            ]
+            for end in ends:
+                end.start()
             for name in dict.fromkeys(flight.work.table.job.source_name for flight in flights):
                 _cancel([one for one in flights if one.work.table.job.source_name == name])
+            for end in ends:
+                end.join()
             with self._changed:
                 self._changed.wait_for(lambda: not self._flights, AGAIN_SECONDS)
 

@@ -120,6 +120,10 @@ class QuerySource(Source, Protocol):
         """Run the table's one query, and leave its result at the source for `read`."""
         ...
 
+    def labelled(self, tag: Tag) -> AbstractContextManager[None]:
+        """Queries within that are asked without a tag have this one, by which they are cancelled."""
+        ...
+
     def cancel(self, table: SourceTable, tag: Tag) -> int:
         """End the queries still running whose tags begin with this one; returns how many there were."""
         ...

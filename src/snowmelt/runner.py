@@ -14,7 +14,7 @@ from enum import IntEnum, auto
 from functools import partial
 from pathlib import PurePath
 
-from snowmelt.attempts import Expanded, Resized, attempt, given_up
+from snowmelt.attempts import Expanded, Resized, attempt, given_up, labelled
 from snowmelt.chunking.chunks import ResultBatches
 from snowmelt.deadline import Deadline
 from snowmelt.errors import (
@@ -218,8 +218,10 @@ class Crew:
                     f"the result of the table's query was gone {self._errors[found] + 1} times",
                     remedy="load the table with extraction: query_per_chunk",
                 )
-            again = replan(work.table, kit.source(work))
-            done = hands.loads.replan(work.table.table_id, gone.query_id, again)
+            with self.in_flight.holding(kit, work, claim):
+                with labelled(kit.source(work), work.table, claim):
+                    again = replan(work.table, kit.source(work))
+                done = hands.loads.replan(work.table.table_id, gone.query_id, again)
             if done is not None:
                 self._errors[found] += 1
                 self._errors[tried] = 0
@@ -227,10 +229,13 @@ class Crew:
         except RetriableError as error:
             # Such as a reader that holds the target: what was to be done again is still to be done.
             target = str(work.table.job.target)
-            _log.warning("%s: %s", target, error, extra={"action": "replan_retry", "table": target})
+            if not self.in_flight.is_cut:
+                about = {"action": "replan_retry", "table": target}
+                _log.warning("%s: %s", target, error, extra=about)
         except RunError:
             raise
         except SnowmeltError as error:
+            self.in_flight.check()
             error.located(table=str(work.table.job.target))
             self._fail_table(hands, work, error)
 

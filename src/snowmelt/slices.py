@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from snowmelt.errors import RunError
 from snowmelt.formats import duration
 
 IDLE_LIMIT = 3
@@ -45,6 +47,38 @@ class Slice:
     idle: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a process worked at a run, by the server's clock; `ended` is None while it lives. `bounded`: whether
+    something ends it."""
+
+    bounded: bool
+    began: datetime
+    ended: datetime | None
+
+
+def in_a_row(spans: Iterable[Span]) -> int:
+    """How many slices one after another have done nothing, of those that did nothing and those that live.
+
+    Slices at the same time are one, which is not over while one of them lives. Beside a process that nothing ends
+    they show nothing: it has what they would move.
+    """
+    all_of_them = list(spans)
+    alive = [span for span in all_of_them if span.ended is None]
+    if not all(one.bounded for one in alive):
+        return 0
+    over = sorted(
+        (max(span.began, span.ended), span.began) for span in all_of_them if span.ended is not None
+    )
+    count, until = 0, None
+    for ended, began in over:
+        if any(one.began < ended for one in alive):
+            break
+        if until is None or began >= until:
+            count, until = count + 1, ended
+    return count
+
+
 def reason_of(
     stopped: str | None,
     cut_off: Iterable[CutOff],
@@ -69,10 +103,13 @@ def reason_of(
     return "; ".join(told)
 
 
-def stuck(run: str, reason: str | None) -> str:
-    """What a person is told of a run that is failed for slices without progress."""
+def stuck(run: str, reason: str | None) -> RunError:
+    """What a run is failed by for slices without progress."""
     why = f"; the last one: {reason}" if reason else ""
-    return f"{IDLE_LIMIT} slices in a row brought run {run} no further{why}"
+    return RunError(
+        f"{IDLE_LIMIT} slices in a row brought run {run} no further{why}",
+        remedy="give each more time or memory, or chunks fewer rows; then run again: it resumes",
+    )
 
 
 def _some(texts: Iterable[str]) -> str:

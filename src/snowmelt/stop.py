@@ -6,6 +6,9 @@ import threading
 
 from snowmelt.errors import SnowmeltError
 
+ABORTED = "aborted"
+"""The reason where somebody ended the run for good."""
+
 
 class Stop:
     """Told once, heard by everyone: start nothing new. The first reason stays."""

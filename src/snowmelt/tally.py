@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from snowmelt.errors import SnowmeltError
+from snowmelt.errors import Interrupted, SnowmeltError
 from snowmelt.model import Claim, LoadTable, Outcome
 from snowmelt.observer import Silence
 from snowmelt.ports import Replanned
@@ -26,6 +26,8 @@ class Tally(Silence):
             self.progress = True
 
     def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
+        if isinstance(error, Interrupted):
+            return  # its time was up
         with self._lock:
             self.errors += 1
 

@@ -15,8 +15,13 @@ import psutil
 import pytest
 
 import snowmelt
+from snowmelt import runner
+from snowmelt.attempts import attempt
+from snowmelt.chunking.chunks import ResultBatches
 from snowmelt.config import load_config
 from snowmelt.deadline import Deadline
+from snowmelt.errors import ResultGone
+from snowmelt.model import Claim
 from snowmelt.standin.faults import Faults
 from snowmelt.standin.server import StandIn
 from snowmelt.status import Report, State
@@ -103,6 +108,54 @@ def test_a_query_at_the_source(
     assert report.state is State.PARTIAL
     assert report.slice is not None
     assert "the time was up, and cut off: chunk 0 of public.T after" in (report.slice.reason or "")
+    assert standin.running() == ()
+    nothing_is_left(database)
+    standin.faults()
+    assert slice_of(config, 60).state is State.COMPLETED
+    assert target_minutes(database, "T") == expected_minutes(3_000)
+
+
+def test_a_count_at_the_source_for_smaller_chunks(
+    database: Database, standin: StandIn, tmp_path: Path
+) -> None:
+    minutes(standin, "T", 3_000)
+    table = {"source": "T", "chunking_columns": ["id"], "batch_size": 1_000}
+    config = snowflake_config(tmp_path, database, standin, table, parallel_threads=2)
+    standin.faults(Faults(query_latency_seconds=120, slow_match=r'SELECT .*"note".* FROM'))
+    slice_of(config, 2)
+    standin.faults(Faults(query_latency_seconds=120, slow_match="GROUP BY"))
+    with leaving_nothing():
+        report = slice_of(config, 3)
+    assert report.state is State.PARTIAL
+    assert standin.running() == ()
+    nothing_is_left(database)
+    standin.faults()
+    assert slice_of(config, 60).state is State.COMPLETED
+    assert target_minutes(database, "T") == expected_minutes(3_000)
+
+
+def test_a_result_that_is_gone(
+    database: Database, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its table is planned again, for which the source counts."""
+    minutes(standin, "T", 3_000)
+    table = {"source": "T", "chunking_columns": ["at"], "batch_size": 500}
+    config = snowflake_config(
+        tmp_path, database, standin, table, extraction="one_query", parallel_threads=2
+    )
+
+    def forgotten(claim: Claim, *rest: Any) -> object:
+        if not isinstance(claim.chunk.range, ResultBatches):
+            return attempt(claim, *rest)
+        standin.faults(Faults(query_latency_seconds=120, slow_match="GROUP BY"))
+        gone = ResultGone("the result is gone")
+        gone.query_id = claim.chunk.range.query_id
+        raise gone
+
+    with monkeypatch.context() as patched, leaving_nothing():
+        patched.setattr(runner, "attempt", forgotten)
+        report = slice_of(config, 4)
+    assert report.state is State.PARTIAL
     assert standin.running() == ()
     nothing_is_left(database)
     standin.faults()

@@ -25,6 +25,7 @@ from snowmelt.aws.lambda_handler import handler
 from snowmelt.aws.reference import PLANNED_TABLE, TABLE
 from snowmelt.errors import Refused
 from snowmelt.plan import Plan
+from snowmelt.postgres import locks
 from snowmelt.standin.server import StandIn
 from snowmelt.survey import ANEW_OR_RESUMED, Choice
 from tests.acceptance import snowflake
@@ -272,6 +273,37 @@ def test_what_is_refused_otherwise_is_fatal(
     assert len(attempts) == 1
 
 
+def test_a_target_that_somebody_reads_is_worth_another_try(
+    folder: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = minutes(folder / "a.duckdb", 10, "t")
+    create_target(database, "t")
+    database.execute("INSERT INTO t VALUES (1)")
+    write_config(folder, config_for(database, source, {**by_day("t"), "mode": "truncate"}))
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    with database.connect() as reader, reader.transaction():
+        reader.execute("LOCK TABLE t IN ACCESS SHARE MODE")
+        with pytest.raises(RetryableError, match="t"):
+            handler({"allow_truncate": True}, Context())
+    assert body({"allow_truncate": True})["rows"] == 10
+
+
+def test_what_is_cut_off_is_no_error(
+    folder: Path, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has to look at a slice that ends as slices do."""
+    source = minutes(folder / "a.duckdb", ROWS, "t")
+    create_target(database, "t")
+    write_config(folder, config_for(database, source, by_day("t")))
+    with Gate.before(database, "t"):
+        done = body({}, Context(seconds=3.0))
+    assert done["status"] == "partial"
+    told = lines(capsys.readouterr().out)
+    assert [line["Errors"] for line in told if "_aws" in line] == [0]
+    assert "attempt_failed" not in {line.get("action") for line in told}
+    assert done["slice"]["errors"] == 0
+
+
 def test_connections_and_configs_are_tried(folder: Path, database: Database) -> None:
     source = minutes(folder / "a.duckdb", 10, "t")
     write_config(folder, config_for(database, source, by_day("t")))
@@ -343,6 +375,8 @@ def test_a_config_of_s3_with_a_secret(
         ({"config": "s3://elsewhere/config.json"}, "is not there"),
         ({"config": "https://x/config.json?signature=s3cret"}, "write s3://BUCKET/KEY"),
         ({"config": "none.yaml"}, "there is no config file"),
+        ({"config": 300 * "x"}, "there is no config file"),
+        ({"tables": []}, "tables: has no names"),
     ):
         with pytest.raises(ConfigError, match=told) as caught:
             handler(event, Context())

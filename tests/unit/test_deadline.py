@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt import cutoff
-from snowmelt.cutoff import cut_off
-from snowmelt.deadline import LARGEST_BUFFER, RECENT, Deadline, Pace
-from snowmelt.slices import CutOff, reason_of
+from snowmelt.cutoff import cut_off, ended_in_time
+from snowmelt.deadline import LARGEST_BUFFER, LAST_SECONDS, RECENT, Deadline, Pace
+from snowmelt.slices import CutOff, Span, in_a_row, reason_of
 
 times = st.floats(min_value=0.1, max_value=100_000)
 
@@ -80,7 +81,11 @@ def test_a_window_has_its_grace_behind_it() -> None:
 
 def test_a_block_that_ends_in_time_is_not_cut_off() -> None:
     calls: list[str] = []
-    with cut_off(at(60, 10, 0), lambda: calls.append("cut"), lambda: calls.append("overrun")):
+    deadline = at(60, 10, 0)
+    with (
+        ended_in_time(deadline, lambda: calls.append("left")),
+        cut_off(deadline, lambda: calls.append("cut")),
+    ):
         pass
     assert calls == []
     assert not [one for one in threading.enumerate() if one.name.startswith("snowmelt")]
@@ -89,18 +94,19 @@ def test_a_block_that_ends_in_time_is_not_cut_off() -> None:
 def test_a_block_is_cut_off_at_the_buffer() -> None:
     cut = threading.Event()
     calls: list[str] = []
-    deadline = Deadline.after(0.2, cutoff.LAST_SECONDS + 60)
-    with cut_off(deadline, cut.set, lambda: calls.append("overrun")):
+    deadline = Deadline.after(0.2, LAST_SECONDS + 60)
+    with ended_in_time(deadline, lambda: calls.append("left")), cut_off(deadline, cut.set):
         assert cut.wait(10)
     assert deadline.working <= 0
     assert calls == []
 
 
 def test_a_block_that_does_not_end_is_overrun() -> None:
-    overrun = threading.Event()
+    left = threading.Event()
     started = time.monotonic()
-    with cut_off(Deadline.after(0.1, cutoff.LAST_SECONDS + 0.2), lambda: None, overrun.set):
-        assert overrun.wait(10)
+    deadline = Deadline.after(0.1, LAST_SECONDS + 0.2)
+    with ended_in_time(deadline, left.set), cut_off(deadline, lambda: None):
+        assert left.wait(10)
     assert time.monotonic() - started < 5
 
 
@@ -114,3 +120,29 @@ def test_why_a_process_left() -> None:
         "chunk 2 of public.t after 12 min and 2 more; not enough time was left: a chunk of public.u takes 60 s; "
         "the workers waited: a standby is 9 min behind"
     )
+
+
+def span(began: float, ended: float | None, *, bounded: bool = True) -> Span:
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    end = None if ended is None else noon + timedelta(minutes=ended)
+    return Span(bounded, noon + timedelta(minutes=began), end)
+
+
+@pytest.mark.parametrize(
+    ("spans", "count"),
+    [
+        ([], 0),
+        ([span(0, 15), span(15, 30), span(30, 45)], 3),
+        ([span(0, 15), span(1, 16), span(15, 30), span(16, 31)], 2),
+        ([span(0, 15), span(5, 20), span(15, 30), span(20, 35), span(30, 45)], 3),
+        ([span(0, 0), span(1, 0)], 2),  # killed before the first sign of life
+        ([span(0, 15), span(15, 30), span(-60, None, bounded=False)], 0),
+        ([span(0, 5), span(5, 10), span(10, 15), span(-1, None)], 0),
+        ([span(0, 5), span(5, 10), span(10, 15), span(12, None)], 2),
+        ([span(0, 5), span(5, 10), span(10, 15), span(15, None)], 3),
+        ([span(12, None)], 0),
+    ],
+)
+def test_slices_in_a_row(spans: list[Span], count: int) -> None:
+    assert in_a_row(spans) == count
+    assert in_a_row(reversed(spans)) == count

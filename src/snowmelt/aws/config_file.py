@@ -7,12 +7,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from snowmelt.aws.errors import shortened
 from snowmelt.cloud import Aws
 from snowmelt.config import Config, load_config, parse_config
 from snowmelt.config.files import CONFIGS, found_config
 from snowmelt.errors import UsageError
 
 VARIABLE = "SNOWMELT_CONFIG"
+_LONGEST = 200
+"""Characters of a path in a message."""
 
 
 def read_config(
@@ -37,12 +40,19 @@ def read_config(
             f"there is no config in the function: looked for {', '.join(CONFIGS)}",
             remedy=f"set {VARIABLE} to its path or to s3://BUCKET/KEY, or put one of these files in",
         )
-    if not path.exists():
+    if not _is_there(path):
         raise UsageError(
-            f"there is no config file {path}",
+            f"there is no config file {shortened(str(path), _LONGEST)}",
             remedy=f"correct the event's config or {VARIABLE}: a path in the function, or s3://BUCKET/KEY",
         )
     return load_config(path, sources=sources, environ=environment)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than a name may be
+        return False
 
 
 def _s3(url: str) -> tuple[str, str]:

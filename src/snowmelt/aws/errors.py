@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from pathlib import PurePath
 
-from snowmelt.errors import ClaimLost, RetriableError, SnowmeltError, UsageError
+from snowmelt.errors import Blocked, ClaimLost, RetriableError, SnowmeltError, UsageError
 
 LONGEST = 8_000
 """Characters of a message. Step Functions takes 32,768 of a cause, with names and quotes around it:
@@ -53,7 +53,8 @@ def translated(error: Exception) -> HandlerError:
 def _kind(error: SnowmeltError) -> type[HandlerError]:
     if isinstance(error, UsageError):
         return ConfigError
-    if isinstance(error, RetriableError | ClaimLost):
+    # Also where nothing was begun because of a lock that somebody holds: only a person is told not to wait.
+    if isinstance(error, RetriableError | ClaimLost) or isinstance(error.__cause__, Blocked):
         return RetryableError
     return FatalError
 

@@ -70,6 +70,13 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _names(value: object) -> tuple[str, ...]:
+    """The same, but not empty: who asks for no table does not mean all of them."""
+    if isinstance(value, list) and not value:
+        raise problem("has no names", "name a table, or leave it out for all of them")
+    return _texts(value)
+
+
 def _number(value: object) -> int:
     """A whole number from 1, or its digits as text."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
@@ -109,6 +116,7 @@ def _run(value: object) -> UUID:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Number = Annotated[int, BeforeValidator(_number)]
 Rows = Annotated[BatchSize, BeforeValidator(_batch_size)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
@@ -127,7 +135,7 @@ class Event(BaseModel):
     source_name: Text | None = Field(
         default=None, description="The source that is meant; all that are enabled if left out."
     )
-    tables: Texts = Field(
+    tables: Names = Field(
         default=(), description="Only these tables, by source or target, with or without schema."
     )
     config: Text | None = Field(

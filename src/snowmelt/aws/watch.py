@@ -7,7 +7,7 @@ import threading
 from dataclasses import astuple, dataclass, replace
 from typing import Self
 
-from snowmelt.errors import Blocked, SnowmeltError
+from snowmelt.errors import Blocked, Interrupted, SnowmeltError
 from snowmelt.gauges import Gauges
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 
@@ -51,6 +51,8 @@ class Watch(Gauges):
 
     def gave_up(self, table: LoadTable, claim: Claim, error: SnowmeltError) -> None:
         super().gave_up(table, claim, error)
+        if isinstance(error, Interrupted):
+            return  # the time was up, which the last line tells
         # Who waits for a lock of somebody else has made no error.
         self._add(retries=1, errors=0 if isinstance(error, Blocked) else 1)
         about = {"table": str(table.job.target), "chunk_id": claim.chunk.id}

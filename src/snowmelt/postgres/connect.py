@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import socket
 import threading
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 import psycopg
 import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PollingStatus
+from psycopg.pq.abc import PGcancelConn
 
 from snowmelt.errors import ConnectionLost, RunError, UsageError
 from snowmelt.postgres.failures import translate
@@ -30,6 +33,8 @@ _KEEPALIVE = {
     "connect_timeout": "10",
 }
 RECONNECT_CEILING_SECONDS = 15.0
+CANCEL_SECONDS = 5.0
+"""For telling a server to end a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,7 @@ class Session:
             cancel = connection.pgconn.cancel_conn()
             with socket.socket(fileno=os.dup(connection.fileno())) as mine:
                 mine.shutdown(socket.SHUT_RDWR)
-            cancel.blocking()
+            _tell(cancel)
         except (psycopg.Error, OSError) as error:
             # Closed meanwhile, or the server can't be told: then it has not been lost, or ends by its keepalives.
             _log.debug("not interrupted: %s", error)
@@ -199,3 +204,20 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _tell(cancel: PGcancelConn) -> None:
+    """Send it, within a time; the driver's `blocking()` would hold up all threads of the process meanwhile."""
+    ends = time.monotonic() + CANCEL_SECONDS
+    waits = {
+        PollingStatus.READING: selectors.EVENT_READ,
+        PollingStatus.WRITING: selectors.EVENT_WRITE,
+    }
+    cancel.start()
+    try:
+        while (event := waits.get(PollingStatus(cancel.poll()))) and time.monotonic() < ends:
+            with selectors.DefaultSelector() as selector:
+                selector.register(cancel.socket, event)
+                selector.select(ends - time.monotonic())
+    finally:
+        cancel.finish()

@@ -54,14 +54,14 @@ class Heartbeat:
         on_abort: Callable[[], None],
         life: Life = UNBOUNDED,
     ) -> None:
-        self._session = Session(server)
+        self._ended = threading.Event()
+        self._session = Session(server, self._ended)
         self._run_id = run_id
         self._pulse = pulse
         self._lease_seconds = lease_seconds
         self._stall_seconds = stall_seconds
         self._on_abort = on_abort
         self._life = life
-        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="snowmelt-heartbeat", daemon=True)
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from snowmelt.model import Identity
 from snowmelt.postgres.claims import brief, evict
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import query
+from snowmelt.slices import Span, in_a_row
 from snowmelt.status import RunStatus, State, TableStatus
 
 ABORT_PATIENCE_SECONDS = 30.0
@@ -65,12 +66,17 @@ class PostgresRuns:
             ).fetchone()
         return State(row[0]) if row else None
 
-    def idle_slices(self, run_id: UUID) -> int | None:
-        """How many processes with a deadline, one after another until now, have not brought the run any further;
-        None where they had nothing to do here."""
+    def is_open(self, run_id: UUID) -> bool:
+        """Whether a table of the run is neither completed nor failed here."""
         with self._session.transaction() as connection:
-            row = connection.execute(query("idle_slices"), {"run_id": run_id}).fetchone()
-        return row[0] if row else None
+            row = connection.execute(query("has_open_loads"), {"run_id": run_id}).fetchone()
+        return bool(row and row[0])
+
+    def idle_slices(self, run_id: UUID) -> int:
+        """How many processes with a deadline, one after another until now, have not brought the run further."""
+        with self._session.transaction() as connection:
+            rows = connection.execute(query("slices"), {"run_id": run_id}).fetchall()
+        return in_a_row(Span(*row) for row in rows)
 
     def give_up(self, run_id: UUID) -> None:
         """Note that the run is failed for them: those that come after count anew."""

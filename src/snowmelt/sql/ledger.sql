@@ -26,6 +26,7 @@ INSERT INTO migration_status.run (run_id, config_hash, execution_hash, source_na
 VALUES (%(run_id)s, %(config_hash)s, %(execution_hash)s, %(source_names)s, %(total_tables)s, %(metadata)s)
 ON CONFLICT (run_id) DO UPDATE
 SET ending = NULL, ended_at = NULL, error_message = NULL, active_at = clock_timestamp(),
+    given_up_at = CASE WHEN run.ending = 'failed' THEN clock_timestamp() ELSE run.given_up_at END,
     total_tables = greatest(run.total_tables, excluded.total_tables)
 WHERE run.ending IS DISTINCT FROM 'aborted'
 RETURNING run_id
@@ -390,25 +391,34 @@ SET ended_at = clock_timestamp(), claims = '{}', stopped_because = %(because)s,
     peak_memory = greatest(%(peak_memory)s::bigint, peak_memory)
 WHERE worker_id = %(worker_id)s
 
--- name: idle_slices
--- Processes with a deadline that are over and began after the run last came any further; NULL where nothing is left to
--- do in this database. To split chunks is not to come further: it could be done for days.
-SELECT CASE WHEN p.is_open THEN (
-           SELECT count(*) FROM migration_status.worker w
-           WHERE w.run_id = r.run_id AND w.deadline IS NOT NULL
-             AND (w.ended_at IS NOT NULL OR w.heartbeat_at < clock_timestamp() - w.lease)
-             AND w.started_at > coalesce(greatest(p.moved_at, r.given_up_at), '-infinity')) END
+-- name: has_open_loads
+SELECT EXISTS (SELECT 1 FROM migration_status.load
+               WHERE run_id = %(run_id)s AND completed_at IS NULL AND failed_at IS NULL AND skipped_at IS NULL)
+
+-- name: slices
+-- Processes of a run that are alive, and those with a deadline that began after it last came any further and left it, or
+-- vanished, with something to do. To split chunks is not to come further: it could be done for days. A table that was
+-- planned anew has no chunks any more that tell what was done of it.
+SELECT w.deadline IS NOT NULL AS bounded, w.started_at,
+       CASE WHEN v.vanished THEN w.heartbeat_at ELSE w.ended_at END AS ended_at
 FROM migration_status.run r
 CROSS JOIN LATERAL (
-    SELECT max(greatest(l.completed_at, l.furnished_at, c.moved_at, b.built_at)) AS moved_at,
-           bool_or(l.completed_at IS NULL AND l.failed_at IS NULL AND l.skipped_at IS NULL) AS is_open
+    SELECT max(greatest(l.planned_at, (l.replanned -> -1 ->> 'at')::timestamptz, l.completed_at, l.furnished_at,
+                        c.moved_at, b.built_at)) AS moved_at
     FROM migration_status.load l
     CROSS JOIN LATERAL (SELECT max(completed_at) AS moved_at
                         FROM migration_status.chunk WHERE table_id = l.table_id) c
     CROSS JOIN LATERAL (SELECT max(greatest(dropped_at, built_at, attached_at)) AS built_at
                         FROM migration_status.post_data WHERE table_id = l.table_id) b
     WHERE l.run_id = r.run_id) p
+JOIN migration_status.worker w USING (run_id)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN w.ended_at IS NULL THEN w.heartbeat_at < clock_timestamp() - w.lease
+                ELSE w.ended_at = w.heartbeat_at + w.lease END AS vanished) v
 WHERE r.run_id = %(run_id)s
+  AND (w.ended_at IS NULL AND NOT v.vanished
+       OR w.deadline IS NOT NULL AND (v.vanished OR w.stopped_because IS NOT NULL)
+          AND w.started_at > coalesce(greatest(p.moved_at, r.given_up_at), '-infinity'))
 
 -- name: give_up
 UPDATE migration_status.run SET given_up_at = clock_timestamp() WHERE run_id = %(run_id)s

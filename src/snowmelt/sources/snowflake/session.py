@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,16 @@ class Session:
         self._connection: SnowflakeConnection | None = None
         self._in_use: str | None = None
         self._reader: tuple[str, str] | None = None
+        self._label: str | None = None
+
+    @contextmanager
+    def labelled(self, tag: str) -> Iterator[None]:
+        """Statements within that have no tag of their own have this one."""
+        self._label = tag
+        try:
+            yield
+        finally:
+            self._label = None
 
     @property
     def connection(self) -> SnowflakeConnection:
@@ -67,7 +78,8 @@ class Session:
             connection = self.connection
             with translated(table):
                 self._use(warehouse)
-                parameters = {"QUERY_TAG": tag} if tag else None
+                label = tag or self._label
+                parameters = {"QUERY_TAG": label} if label else None
                 cursor = connection.cursor()
                 cursor.execute(statement, _statement_params=parameters)
                 return cursor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -181,6 +181,10 @@ class SnowflakeSource:
         self._check_reader(table, TableSnapshot.from_json(snapshot))
         self._remember(result)
         return ResultSet(result.query_id, result.rows)
+
+    def labelled(self, tag: Tag) -> AbstractContextManager[None]:
+        """Give queries within that have no tag of their own this one."""
+        return self._session.labelled(str(tag))
 
     def cancel(self, table: SourceTable, tag: Tag) -> int:
         """End this user's queries whose tags begin with this one."""

@@ -13,4 +13,5 @@ COMMENT ON COLUMN migration_status.worker.peak_memory IS 'Bytes that it had resi
 
 ALTER TABLE migration_status.run ADD given_up_at timestamptz;
 COMMENT ON COLUMN migration_status.run.given_up_at IS
-    'When it was last failed because slices in a row moved nothing. Slices before that count no more.';
+    'When it was last failed because slices in a row moved nothing, or was taken up again after it had failed. Slices
+before that count no more.';
