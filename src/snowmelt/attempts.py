@@ -29,8 +29,6 @@ _log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 """Between two signs of life of a claim that waits for a query to run: no bytes move meanwhile. They are kept in
 memory, for the next heartbeat."""
-
-
 MUCH_LONGER = 3.0
 """Times what a chunk had when it was cut off: in so long it may well be moved as it is."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from snowmelt.memory.budget import MemoryUse
 from snowmelt.model import Mark, TableJob
 from snowmelt.refusal import Refusal
+from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, TableStatus
 
 
@@ -22,9 +23,14 @@ def report_json(report: Report) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "tables": [table_json(table) for table in report.tables],
         "errors": list(report.errors),
-        "slice": dataclasses.asdict(report.slice) if report.slice else None,
+        "slice": slice_json(report.slice) if report.slice else None,
         "memory": memory_json(report.memory),
     }
+
+
+def slice_json(done: Slice) -> dict[str, object]:
+    """What one process did of a run."""
+    return {**dataclasses.asdict(done), "seconds": round(done.seconds, 3)}
 
 
 def memory_json(memory: MemoryUse | None) -> dict[str, object] | None:

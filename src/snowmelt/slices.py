@@ -31,7 +31,7 @@ class CutOff:
 class Slice:
     """What a process did of a run. Rows are those read of chunks that it committed, bytes what COPY was sent.
 
-    `errors` counts attempts at chunks that were given up. `progress`: whether the run is further than it was: by
+    `errors` counts attempts at chunks that failed. `progress`: whether the run is further than it was: by
     chunks, or by what comes before and after them. `reason`: why the process left the run before its end.
     `idle`: how many slices in a row, this one included, made no progress; 0 where that is not counted, as
     nothing ends the process.

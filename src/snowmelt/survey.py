@@ -43,7 +43,6 @@ class Choice:
 
     resume: bool = True
     run_id: UUID | None = None
-    max_age_hours: float | None = None
     restart: tuple[str, ...] = ()
     values: bool = False
     """Whether one query per table measures that its values fit: it reads the columns in question whole."""
@@ -159,7 +158,7 @@ class Survey:
         run_id = choice.run_id or _begun(choice, ledgers)
         who = identity(self._config)
         if run_id is None and choice.resume:
-            age = choice.max_age_hours or self._config.resume_max_age
+            age = self._config.resume_max_age
             candidates = (database.runs.find(who, age) for database in ledgers)
             run_id = next((run for run in candidates if run is not None), None)
         if run_id is None and choice.join:
@@ -212,7 +211,7 @@ class Survey:
             loaded=loaded,
             writers=others,
             resumes=None if restarts else mine,
-            resume_hours=choice.max_age_hours or self._config.resume_max_age,
+            resume_hours=self._config.resume_max_age,
             surroundings=surroundings,
             deadline_seconds=choice.deadline_seconds,
             mark=self._mark(job, facts, database),

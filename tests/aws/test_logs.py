@@ -24,7 +24,7 @@ from snowmelt.aws.logs import in_lambda, logged
 from snowmelt.aws.metrics import UNITS, Metrics, dimension, document
 from snowmelt.aws.watch import Watch
 from snowmelt.config import secrets
-from snowmelt.errors import Blocked, ConnectionLost, TableError
+from snowmelt.errors import Blocked, ConnectionLost, Interrupted, TableError
 from snowmelt.memory.resident import peak_resident
 from snowmelt.model import Claim, LoadTable, Outcome, TargetTable
 from snowmelt.status import State, TableStatus
@@ -207,9 +207,17 @@ def test_thousands_of_retries_and_chunks_are_few_lines_and_told_to_be_left_out(
         assert told.count(action) == LINES_OF_ACTION
     assert lines[-1]["action"] == "left_out"
     assert "2,995 of blocked" in lines[-1]["message"]
-    count = watch.count()
+    count = watch.tally
     assert (count.chunks, count.rows, count.bytes) == (2_000, 10_000, 200_000)
     assert (count.retries, count.errors, count.failed_tables) == (3_000, 1_500, 100)
+
+
+def test_what_is_cut_off_at_a_deadline_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = begun("public.t")
+    with written(monkeypatch) as out, logged(FACTS, LAMBDA):
+        watch.gave_up(table("public.t"), claim(1), Interrupted("the time was up"))
+    assert out.getvalue() == ""
+    assert (watch.tally.retries, watch.tally.errors) == (1, 0)
 
 
 def test_nothing_is_said_to_be_left_out_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +305,7 @@ def test_while_a_run_is_under_way_its_progress_is_told(monkeypatch: pytest.Monke
     watch.completed(table("public.t"), claim(1), Outcome(1, 1, 5, 5, 100, 0.1))
     with written(monkeypatch) as out, logged(FACTS, LAMBDA) as write:
         metrics = Metrics(write, FACTS, watch, time.monotonic())
-        with reporter.reporting(watch, metrics, 0.01):
+        with reporter.reporting(watch.gauges, metrics, 0.01):
             until = time.monotonic() + 20
             while out.getvalue().count("\n") < 4 and time.monotonic() < until:
                 time.sleep(0.005)

@@ -245,7 +245,7 @@ def test_what_a_run_would_choose() -> None:
     assert use.advice == "20 workers: none waited for memory; a limit of 158 MB is enough for this"
     assert (use.fed, use.in_flight_bytes, use.limit) == (1, 80 * MB, "lambda_memory, 512 MB")
     told = str(use)
-    assert told.startswith("memory: 105 MB at most of 537 MB (lambda_memory, 512 MB); 20 workers")
+    assert told.startswith("memory: 100 MB at most of 512 MB (lambda_memory, 512 MB); 20 workers")
 
 
 def test_nothing_is_limited_where_nobody_knows_a_limit() -> None:

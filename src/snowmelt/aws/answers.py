@@ -14,7 +14,7 @@ from snowmelt.aws.errors import shortened
 from snowmelt.config import Config
 from snowmelt.estimates.estimate import TableEstimate
 from snowmelt.plan import Plan, Refusal, TablePlan
-from snowmelt.report import memory_json
+from snowmelt.report import memory_json, slice_json
 from snowmelt.slices import Slice
 from snowmelt.status import Report, RunStatus, State, TableStatus
 
@@ -42,8 +42,7 @@ def migrated(report: Report) -> Answer:
         "resumed": report.resumed,
         **_totals(report.tables),
         "slice": {
-            **asdict(done),
-            "seconds": round(done.seconds, 3),
+            **slice_json(done),
             "reason": _text(done.reason) if done.reason else None,
         },
         "memory": memory_json(report.memory),

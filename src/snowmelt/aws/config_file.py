@@ -61,6 +61,6 @@ def _s3(url: str) -> tuple[str, str]:
         # Without its text: a URL may be signed.
         raise UsageError(
             "the config is named by a URL that is none of an object of S3",
-            remedy="write s3://BUCKET/KEY",
+            remedy="write s3://BUCKET/KEY, the bucket in small letters, digits, dots and hyphens",
         )
     return match[1], match[2]

@@ -45,7 +45,7 @@ def handler(event: object, context: object = None) -> Answer:
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, SnowmeltError):
                 _log.error("not foreseen", exc_info=True, extra={"action": "unforeseen"})
-            invocation.watch.ends_in_failure()
+            invocation.watch.ended_in_failure = True
             failure = translated(error)
         finally:
             metrics.flush(time.monotonic())
@@ -81,7 +81,7 @@ class _Invocation:
             Action.STATUS: self._status,
         }
         moves = asked.action is Action.MIGRATE
-        telling = reporting(self.watch, metrics) if moves else nullcontext()
+        telling = reporting(self.watch.gauges, metrics) if moves else nullcontext()
         with Mover(config) as mover, telling:
             return acts[asked.action](mover, asked, deadline)
 
@@ -96,12 +96,12 @@ class _Invocation:
         report = run_slice(mover, asked, deadline, self.watch, self.facts)
         body = answers.migrated(report)
         if report.errors:
-            self.watch.ends_in_failure()
+            self.watch.ended_in_failure = True
         _log.info(
             "%s: %s rows in %s chunks were moved in %.1f s, %s of %s tables are completed%s",
             body["status"],
-            f"{self.watch.count().rows:,}",
-            f"{self.watch.count().chunks:,}",
+            f"{self.watch.tally.rows:,}",
+            f"{self.watch.tally.chunks:,}",
             report.seconds,
             body["completed_tables"],
             body["total_tables"],

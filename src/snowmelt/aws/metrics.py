@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from snowmelt.aws.json_line import Facts, to_line
-from snowmelt.aws.watch import Count, Watch
+from snowmelt.aws.watch import Watch
 from snowmelt.estimates.memory_limit import memory_limit
 from snowmelt.memory.resident import peak_resident
 
@@ -42,15 +42,16 @@ class Metrics:
         self._write = write
         self._facts = facts
         self._watch = watch
-        self._last, self._since = Count(), now
+        self._last, self._since = dict.fromkeys(_counted(watch), 0.0), now
 
     def flush(self, now: float) -> None:
         """One line."""
         if self._write is None:
             return
-        count = self._watch.count()
-        values = _figures(count.minus(self._last)) | {"Seconds": round(now - self._since, 3)}
-        self._last, self._since = count, now
+        figures = _counted(self._watch)
+        values = {name: count - self._last[name] for name, count in figures.items()}
+        values["Seconds"] = round(now - self._since, 3)
+        self._last, self._since = figures, now
         limit = memory_limit(None)
         memory = {"PeakMemory": peak_resident(), "MemoryLimit": limit.bytes if limit else None}
         given = {name: value for name, value in memory.items() if value is not None}
@@ -89,12 +90,14 @@ def dimension(name: str | None) -> str:
     return text if text.strip() else "unknown"
 
 
-def _figures(count: Count) -> dict[str, float]:
+def _counted(watch: Watch) -> dict[str, float]:
+    """Since the invocation began."""
+    tally = watch.tally
     return {
-        "Rows": count.rows,
-        "Bytes": count.bytes,
-        "Chunks": count.chunks,
-        "Retries": count.retries,
-        "Errors": count.errors,
-        "FailedTables": count.failed_tables,
+        "Rows": tally.rows,
+        "Bytes": tally.bytes,
+        "Chunks": tally.chunks,
+        "Retries": tally.retries,
+        "Errors": tally.errors + watch.ended_in_failure,
+        "FailedTables": tally.failed_tables,
     }

@@ -41,14 +41,18 @@ FIELDS: Mapping[str, str] = {
     "bytes": "What COPY was sent for them, or will be.",
     "chunks": "All of the run; of a plan those that are left.",
     "completed_chunks": "Those that are committed.",
-    "retries": "Failed attempts at chunks.",
+    "retries": "Attempts at chunks beyond the first of each, whatever those before ended in.",
     "total_tables": "Tables that the event asks for.",
     "completed_tables": "Those that are complete.",
     "failed_tables": "Those that failed.",
     "slice": "What this invocation did: the `chunks`, `rows` and `bytes` that it committed, attempts that "
-    "were given up (`errors`), its `seconds`, whether the run came further (`progress`), how many in a row it did "
+    "failed (`errors`), its `seconds`, whether the run came further (`progress`), how many in a row it did "
     "not (`idle`, at 3 the run is failed), and the `reason` why a partial run ended here.",
-    "memory": "Of this process: `peak_bytes` resident, `limit_bytes`, and in `advice` what it would choose.",
+    "memory": "Of this process while the run was under way: `peak_bytes` resident, `limit_bytes` and what sets "
+    "it (`limit`), `budget_bytes` that might be in flight, `in_flight_bytes` that were at most, and what each of "
+    "these took (`byte_cost`); `workers`, how many of them the budget fed at a time (`fed`), the "
+    "`waited_seconds` of all for memory, a limit that would feed all (`wanted_bytes`), and in `advice` what the "
+    "run would choose.",
     "tables": "See below; failed ones come first.",
     "errors": "A text for each, with its remedy.",
     "warnings": "A text for each.",
@@ -84,7 +88,7 @@ METRICS: Mapping[str, str] = {
     "Rows": "Committed.",
     "Bytes": "Of them, as COPY was sent.",
     "Chunks": "Committed.",
-    "Retries": "Attempts that ended, locks of others included.",
+    "Retries": "Attempts that ended without a commit: they failed, waited for somebody's lock, or were cut off.",
     "Errors": "Attempts that failed, and 1 for an invocation that ended with an error or the status `failed`.",
     "FailedTables": "Tables that failed.",
     "Seconds": "Since the line before.",

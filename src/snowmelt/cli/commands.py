@@ -115,9 +115,12 @@ def plan(
     Nothing is changed anywhere. Exits with 1 if something is refused.
     """
     configure_logging(verbose, quiet, debug)
-    choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
-    choice = dataclasses.replace(choice, values=not no_values, allow_truncate=allow_truncate)
-    with messages(), Mover(load(config, sources, table or (), threads, batch_size)) as mover:
+    choice = _choice(no_resume, resume_run_id, restart_table, allow_truncate)
+    choice = dataclasses.replace(choice, values=not no_values)
+    with (
+        messages(),
+        Mover(load(config, sources, table, threads, batch_size, resume_max_age)) as mover,
+    ):
         planned = mover.plan(choice)
         if json:
             document(plan_json(planned))
@@ -151,14 +154,9 @@ def migrate(
     Exits with 0 when done, 1 when a table failed, 3 when stopped: run again to resume.
     """
     configure_logging(verbose, quiet, debug)
-    choice = _choice(no_resume, resume_run_id, resume_max_age, restart_table)
-    if join and (no_resume or restart_table):
-        raise typer.BadParameter(
-            "--join takes part in a run as it is: leave --no-resume and --restart-table out"
-        )
-    choice = dataclasses.replace(choice, allow_truncate=allow_truncate, join=join)
+    choice = _choice(no_resume, resume_run_id, restart_table, allow_truncate, join)
     with messages():
-        settings = load(config, sources, table or (), threads, batch_size)
+        settings = load(config, sources, table, threads, batch_size, resume_max_age)
         deadline = window(stop_after)
         if deadline is not None:
             choice = dataclasses.replace(choice, deadline_seconds=deadline.working_seconds)
@@ -262,11 +260,21 @@ def _refusals(plan: Plan) -> list[tuple[str | None, Refusal]]:
 
 
 def _choice(
-    no_resume: bool, run_id: UUID | None, max_age: float | None, restart: list[str] | None
+    no_resume: bool,
+    run_id: UUID | None,
+    restart: list[str] | None,
+    allow_truncate: bool,
+    join: bool = False,
 ) -> Choice:
     if no_resume and run_id:
         raise typer.BadParameter("--no-resume and --resume-run-id exclude each other")
-    return Choice(not no_resume, run_id, max_age, tuple(restart or ()))
+    if join and (no_resume or restart):
+        raise typer.BadParameter(
+            "--join takes part in a run as it is: leave --no-resume and --restart-table out"
+        )
+    return Choice(
+        not no_resume, run_id, tuple(restart or ()), allow_truncate=allow_truncate, join=join
+    )
 
 
 @contextmanager

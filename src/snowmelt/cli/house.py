@@ -82,9 +82,8 @@ def restore(
     Exits with 1 if one could not be built; the others are.
     """
     configure_logging(False, False, debug)
-    loaded = load(config)
-    with messages(), Mover(loaded) as mover:
-        done = mover.upkeep.restore(table or (), threads or loaded.parallel_threads)
+    with messages(), Mover(load(config)) as mover:
+        done = mover.upkeep.restore(table or (), threads or mover.config.parallel_threads)
         if json:
             document([_restored_json(one) for one in done])
         else:

@@ -44,8 +44,11 @@ Debug = Annotated[bool, typer.Option("--debug", help="Log everything, show trace
 NoResume = Annotated[bool, typer.Option("--no-resume", help="Begin a new run.")]
 ResumeRun = Annotated[UUID | None, typer.Option("--resume-run-id", help="Resume this run.")]
 ResumeAge = Annotated[
-    float | None,
-    typer.Option("--resume-max-age", help="Hours since a run's last activity that it is resumed."),
+    int | None,
+    typer.Option(
+        "--resume-max-age",
+        help="Hours since a run's last activity that it is resumed; over the config's.",
+    ),
 ]
 Restart = Annotated[
     list[str] | None,
@@ -86,18 +89,24 @@ RunId = Annotated[UUID, typer.Argument(help="The run, as `snowmelt runs` lists i
 def load(
     path: Path | None,
     sources: Sequence[str] | None = None,
-    tables: Sequence[str] = (),
+    tables: Sequence[str] | None = None,
     threads: int | None = None,
     batch_size: str | None = None,
+    resume_max_age: int | None = None,
 ) -> Config:
-    """The config of a command, with only the sources and tables that it names."""
+    """The config of a command, with what it gives in place of the file's, and only what it names."""
     path = path or found_config(Path())
     if path is None:
         raise UsageError(
             f"no config file here: looked for {', '.join(CONFIGS)}", remedy="name one with -c FILE"
         )
     config = load_config(path, sources=sources or None)
-    return config.with_overrides(threads=threads, tables=tables, batch_size=_rows(batch_size))
+    return config.with_overrides(
+        threads=threads,
+        tables=tables or (),
+        batch_size=_rows(batch_size),
+        resume_max_age=resume_max_age,
+    )
 
 
 def _rows(text: str | None) -> int | Literal["auto"] | None:

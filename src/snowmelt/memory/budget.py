@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snowmelt.estimates.memory import MemoryLimit
-from snowmelt.formats import counted, size
+from snowmelt.formats import counted
 
 _MB = 1 << 20
 MACHINE_SHARE = 0.6
@@ -60,7 +60,7 @@ class MemoryUse:
     """What a process's memory was in a run, in bytes. None where the system does not tell."""
 
     peak_bytes: int | None
-    """Resident at most."""
+    """Resident at most while the run was under way, by looks 20 times a second."""
     limit_bytes: int | None
     limit: str | None
     """Who says so, as in "lambda_memory, 512 MB"."""
@@ -90,21 +90,22 @@ class MemoryUse:
         if self.limit_bytes is None:
             return f"{workers}: nothing limits the memory"
         if self.waited_seconds > 0 and self.fed < self.workers:
-            wanted = -(-self.wanted_bytes // _MB)
-            return f"{workers}: the budget fed {self.fed} at a time; a limit of {wanted:,} MB would feed all"
+            wanted = _mb(self.wanted_bytes)
+            return f"{workers}: the budget fed {self.fed} at a time; a limit of {wanted} would feed all"
         told = f"{workers}: none waited for memory"
         enough = limit_for(self.peak_bytes or self.limit_bytes)
         if 2 * enough < self.limit_bytes and self.fed:
-            told += f"; a limit of {-(-enough // _MB):,} MB is enough for this"
+            told += f"; a limit of {_mb(enough)} is enough for this"
         return told
 
     def __str__(self) -> str:
-        """For a person, in a line."""
-        peak = (
-            "not told by the system"
-            if self.peak_bytes is None
-            else f"{size(self.peak_bytes)} at most"
-        )
+        """For a person, in a line. MB as limits are given in: 2^20 bytes."""
+        told = self.peak_bytes is not None
+        peak = f"{_mb(self.peak_bytes or 0)} at most" if told else "not told by the system"
         if self.limit_bytes is None:
             return f"memory: {peak}; {self.advice}"
-        return f"memory: {peak} of {size(self.limit_bytes)} ({self.limit}); {self.advice}"
+        return f"memory: {peak} of {_mb(self.limit_bytes)} ({self.limit}); {self.advice}"
+
+
+def _mb(bytes: int) -> str:
+    return f"{-(-bytes // _MB):,} MB"

@@ -29,8 +29,6 @@ SAMPLE_SECONDS = 0.05
 """Between two looks at resident memory: less than a batch takes to be fetched and decoded."""
 GIVE_BACK_SECONDS = 0.5
 """Between two times that free memory is returned: it takes some milliseconds."""
-
-
 ROOMY_BYTES = 192 << 20
 """For each worker: with less, allocators are told to keep little of what is freed. That took a peak of 530 MB to
 390, and a quarter of the speed where there was room."""
@@ -132,11 +130,6 @@ class Governor:
     def held(self) -> int:
         """Bytes in flight, as declared."""
         return sum(flight.held for flight in self._flights)
-
-    @property
-    def capacity(self) -> int | None:
-        """Bytes that may be in flight now; None where nothing limits them."""
-        return self._capacity
 
     @property
     def engine_bytes(self) -> int | None:
