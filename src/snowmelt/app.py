@@ -6,8 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -21,25 +21,22 @@ from snowmelt.errors import Refused, SnowmeltError, UnknownName
 from snowmelt.estimates.circumstances import governor_of
 from snowmelt.executors.threads import Threads
 from snowmelt.folding import folded, statuses_of
-from snowmelt.gate import Gate
-from snowmelt.hands import Hands, OpenHands, TableWork
+from snowmelt.hands import TableWork
 from snowmelt.model import Tag, TargetTable
 from snowmelt.observer import Observer, Silence, Together
 from snowmelt.origin import Origins
 from snowmelt.plan import Plan
 from snowmelt.ports import Executor
-from snowmelt.postgres.claims import PostgresClaims, Pulse
+from snowmelt.postgres.claims import Pulse
 from snowmelt.postgres.connect import Session
-from snowmelt.postgres.heartbeat import Heartbeat, Life
-from snowmelt.postgres.load import PostgresTarget
-from snowmelt.postgres.loads import PostgresLoads
+from snowmelt.postgres.heartbeat import Life
 from snowmelt.postgres.migrations import migrate_ledger
-from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.recording import Recording, refused
 from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew
 from snowmelt.slices import IDLE_LIMIT, Slice, reason_of, stuck
+from snowmelt.staffing import Staffing
 from snowmelt.status import PARTIAL, Report, RunStatus, State
 from snowmelt.stop import ABORTED, Stop
 from snowmelt.survey import ANEW_OR_RESUMED, Choice, Survey
@@ -58,11 +55,15 @@ class Mover:
         self._sources = {source.source_name: source for source in config.sources}
         self.memory = governor_of(config)
         self._origins = Origins(config, self.memory)
-        self._heartbeats: list[Heartbeat] = []
         self._left: str | None = None
         """Why the process leaves without waiting for its work."""
         names = [config.target_database(source) for source in config.sources]
         self._databases = {name: Database(server_of(config, name)) for name in dict.fromkeys(names)}
+        self._staff = Staffing(
+            self._databases,
+            lease_seconds=config.lease_seconds,
+            stall_seconds=config.stall_seconds,
+        )
         self._survey = Survey(config, self.jobs, self._origins, self._databases)
         self.upkeep = Upkeep(config, self._origins, self._databases, self._survey)
         """What is done to ledgers between runs."""
@@ -182,11 +183,11 @@ class Mover:
         )
         threads = max((one.table.job.parallel_threads for one in work), default=1)
         with (
-            self._beating(plan.run_id, pulses, stop, life),
-            self._gates() as gates,
+            self._staff.beating(plan.run_id, pulses, stop, life),
+            self._staff.gates() as gates,
             self.memory.running(threads, stop.event),
         ):
-            hands = self._hands(pulses, stop.event)
+            hands = self._staff.hands(pulses, stop.event)
             crew = Crew(work, hands, observer, stop, gates, deadline)
             with cut_off(deadline, crew.cut):
                 executor.run(crew.work, threads)
@@ -289,58 +290,7 @@ class Mover:
 
     def let_go(self) -> None:
         """Give all claims of this process back at once, for a process that ends without waiting for them."""
-        for heartbeat in self._heartbeats:
-            heartbeat.farewell()
-
-    def _hands(self, pulses: Mapping[str, Pulse], halt: threading.Event) -> OpenHands:
-        @contextmanager
-        def open_hands(name: str) -> Iterator[Hands]:
-            session = Session(self._databases[name].server, halt, reached=True)
-            try:
-                yield Hands(
-                    PostgresClaims(session, pulses[name]),
-                    PostgresLoads(session),
-                    PostgresTarget(session),
-                    session.close,
-                    session.interrupt,
-                )
-            finally:
-                session.close()
-
-        return open_hands
-
-    @contextmanager
-    def _gates(self) -> Iterator[Mapping[str, Gate]]:
-        """Where workers wait while a server suffers. It is looked at in place of the main thread's session."""
-        gates = {}
-        with ExitStack() as stack:
-            for name, database in self._databases.items():
-                database.session.close()
-                gauge = stack.enter_context(closing(PostgresGauge(database.server)))
-                gates[name] = Gate(database.server.address, gauge.look)
-            yield gates
-
-    @contextmanager
-    def _beating(
-        self, run_id: UUID, pulses: Mapping[str, Pulse], stop: Stop, life: Life
-    ) -> Iterator[None]:
-        """A worker row in each database for as long as the crew is at work."""
-        with ExitStack() as stack:
-            for name, database in self._databases.items():
-                heartbeat = Heartbeat(
-                    database.server,
-                    run_id,
-                    pulses[name],
-                    lease_seconds=self.config.lease_seconds,
-                    stall_seconds=self.config.stall_seconds,
-                    on_abort=lambda: stop(ABORTED),
-                    life=life,
-                )
-                stack.callback(heartbeat.stop)
-                heartbeat.start()
-                self._heartbeats.append(heartbeat)
-            yield
-            self._heartbeats.clear()
+        self._staff.let_go()
 
     def check(self) -> Iterator[tuple[str, SnowmeltError | None]]:
         """Try each connection: (what was tried, None or what is wrong). Nothing is changed."""
