@@ -6,6 +6,7 @@ Nothing is kept: a client is opened for one question and closed after it.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -77,7 +78,10 @@ class Aws:
 
 @contextmanager
 def _asking(service: str, what: str, permission: str, name: str = "") -> Iterator[Any]:
-    """A client for one question, in the region of the ARN if the name is one."""
+    """A client for one question, in the region of the ARN if the name is one, else in AWS_REGION.
+
+    boto3 by itself looks at AWS_DEFAULT_REGION and the profile alone.
+    """
     try:
         import boto3
         from botocore.config import Config
@@ -87,12 +91,12 @@ def _asking(service: str, what: str, permission: str, name: str = "") -> Iterato
             remedy="pip install 'snowmelt[aws]'",
         ) from None
     parts = name.split(":")
-    region = parts[3] if len(parts) > 5 and parts[0] == "arn" else None
+    region = parts[3] if len(parts) > 5 and parts[0] == "arn" else os.environ.get("AWS_REGION")
     with _mute("botocore"), _told(what, permission):
         # A session of its own: the default one of boto3 would stay with the process.
         client = boto3.session.Session().client(
             service,
-            region_name=region,
+            region_name=region or None,
             config=Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,

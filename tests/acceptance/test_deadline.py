@@ -23,6 +23,9 @@ from tests.acceptance.processes import (
 from tests.support import Database, config_for, snowmelt, write_config
 
 ROWS, CHUNKS, THREADS = 14_400, 11, 2  # ten days, and the chunk of NULL keys
+BEGUN = "4s"
+"""Enough for a slow machine to plan, and to have chunks under way in the first half of it."""
+OVERRAN = "SELECT count(*) FROM migration_status.chunk WHERE overran_seconds > 2"
 
 
 @pytest.fixture
@@ -66,10 +69,10 @@ def backends(database: Database) -> int:
 
 
 def test_slices_move_all_rows_once(database: Database, config: Path, source: Path) -> None:
-    slow(database, 1.0)
+    slow(database, 1.5)
     slices = []
     for _ in range(12):
-        code, report = migrate(config, "--stop-after", "4s")
+        code, report = migrate(config, "--stop-after", "6s")
         slices.append(report["slice"])
         if code == 0:
             break
@@ -88,7 +91,7 @@ def test_slices_move_all_rows_once(database: Database, config: Path, source: Pat
         "SELECT extract(epoch FROM deadline)::int, ended_at IS NOT NULL, stopped_because IS NULL "
         "FROM migration_status.worker ORDER BY started_at"
     )
-    assert told == [*[(64, True, False)] * (len(slices) - 1), (64, True, True)]
+    assert told == [*[(66, True, False)] * (len(slices) - 1), (66, True, True)]
 
 
 def test_what_is_in_flight_is_cut_off_and_given_back(
@@ -96,8 +99,8 @@ def test_what_is_in_flight_is_cut_off_and_given_back(
 ) -> None:
     with Gate.before(database, "T"):
         started = time.monotonic()
-        code, report = migrate(config, "--stop-after", "2s")
-        assert time.monotonic() - started < 20
+        code, report = migrate(config, "--stop-after", BEGUN)
+        assert time.monotonic() - started < 30
         assert backends(database) == 1  # the gate's own
     assert (code, report["status"]) == (3, "partial")
     assert report["slice"]["reason"].startswith("the time was up, and cut off: chunk 0 of public.T")
@@ -116,10 +119,10 @@ def test_a_chunk_that_had_not_the_time_is_split_by_the_next_slice(
     database: Database, config: Path, source: Path
 ) -> None:
     with Gate.before(database, "T"):
-        migrate(config, "--stop-after", "2s")
-    overran = "SELECT count(*) FROM migration_status.chunk WHERE overran_seconds > 1"
-    assert database.value(overran) == THREADS
-    code, report = migrate(config, "--stop-after", "4s")
+        migrate(config, "--stop-after", BEGUN)
+    assert database.value(OVERRAN) == THREADS
+    # Less than three times what they had.
+    code, report = migrate(config, "--stop-after", "6s")
     assert code == 0
     (table,) = report["tables"]
     assert table["resized"] == THREADS
@@ -130,7 +133,8 @@ def test_a_chunk_that_had_not_the_time_is_split_by_the_next_slice(
 
 def test_with_more_time_a_chunk_is_moved_as_it_is(database: Database, config: Path) -> None:
     with Gate.before(database, "T"):
-        migrate(config, "--stop-after", "2s")
+        migrate(config, "--stop-after", BEGUN)
+    assert database.value(OVERRAN) == THREADS
     code, report = migrate(config, "--stop-after", "10m")
     assert code == 0
     assert report["tables"][0]["resized"] == 0
@@ -140,7 +144,7 @@ def test_three_slices_without_progress_fail_the_run(
     database: Database, config: Path, source: Path
 ) -> None:
     with Gate.before(database, "T"):
-        ends = [migrate(config, "--stop-after", "1s") for _ in range(3)]
+        ends = [migrate(config, "--stop-after", seconds) for seconds in ("1s", "1s", BEGUN)]
         assert [code for code, _ in ends] == [3, 3, 1]
         _, last = ends[-1]
         assert last["status"] == "failed"
@@ -181,10 +185,3 @@ def test_progress_begins_the_count_anew(database: Database, config: Path) -> Non
         gate.close()
         code, report = migrate(config, "--stop-after", "1s")
         assert (code, report["slice"]["idle"]) == (3, 1)
-
-
-@pytest.mark.parametrize("text", ["soon", "0s", "-5m", "12", "1d"])
-def test_what_is_no_time_is_refused(config: Path, text: str) -> None:
-    ended = snowmelt(config, "migrate", f"--stop-after={text}")
-    assert ended.returncode == 2
-    assert "write it as 90s, 45m or 8h" in " ".join(ended.stderr.split())

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,54 +12,27 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.acceptance.processes import by_day, minutes, wait_until
-from tests.aws.emulator import BINARY, ROOT, free_ports, function
+from tests.acceptance.processes import by_day, minutes
+from tests.aws.emulator import BINARY, function
+from tests.aws.ministack import Ministack
 from tests.support import Database, config_for, snowmelt, write_config
 
-PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 pytestmark = pytest.mark.skipif(
-    not (PYTHON.exists() and BINARY.exists()),
+    not BINARY.exists(),
     reason="what stands in for AWS is not there: make .venv-aws/.ready",
 )
-BUCKET = "configs"
+BUCKET = "configs-of-cloud-services"
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """The environment in which a process finds an account of its own."""
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "SERVICES": "s3,secretsmanager,ssm,sts,iam",
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
+def services(cloud: Ministack) -> Mapping[str, str]:
+    """The environment in which a process finds the account."""
+    return {
+        "AWS_ENDPOINT_URL": cloud.url,
+        "AWS_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
     }
-    with (tmp_path / "services.log").open("wb") as log:
-        process = subprocess.Popen(
-            [PYTHON, "-m", "ministack"], cwd=tmp_path, env=environment, stdout=log, stderr=log
-        )
-    try:
-        wait_until(lambda: _answers(f"{url}/_ministack/health"), "the services")
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_REGION": "eu-central-1",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def client(services: Mapping[str, str], name: str) -> Any:

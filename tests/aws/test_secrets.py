@@ -29,6 +29,7 @@ REGION = "eu-central-1"
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account in memory."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -237,6 +238,14 @@ def test_without_credentials_or_region_it_is_told(
     with pytest.raises(UsageError) as caught:
         Aws().secret("db")
     assert caught.value.remedy == "set AWS_REGION"
+
+
+def test_the_region_may_be_that_of_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for AWS's own command line; boto3 alone looks at AWS_DEFAULT_REGION."""
+    stored("db", "here")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert Aws().secret("db") == "here"
 
 
 def test_an_arn_is_asked_for_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,3 +59,21 @@ def test_a_window_of_no_hours_is_not_taken_for_the_config_s(
     answer = CliRunner().invoke(app, [command, "-c", str(config), "--resume-max-age", hours])
     assert answer.exit_code == USAGE, answer.exception
     assert "give 1 or more" in answer.stderr or "--resume-max-age" in answer.stderr
+
+
+@pytest.mark.parametrize("text", ["soon", "0s", "-5m", "12", "1d"])
+def test_what_is_no_time_is_refused(text: str, tmp_path: Path) -> None:
+    config = tmp_path / "snowmelt.json"
+    config.write_text('{"postgres": {"database": "d"}, "sources": []}')
+    answer = CliRunner().invoke(app, ["migrate", "-c", str(config), f"--stop-after={text}"])
+    assert answer.exit_code == USAGE, answer.exception
+    assert "write it as 90s, 45m or 8h" in " ".join(answer.stderr.split())
+
+
+def test_a_message_has_the_names_as_they_are(tmp_path: Path) -> None:
+    """`:secret:`, as ARNs have it, is no emoji, and what is in brackets no style."""
+    config = tmp_path / "snowmelt.json"
+    config.write_text('{"postgres": {"database": "d"}, "sources": []}')
+    answer = CliRunner().invoke(app, ["check", "a:secret:[red]b", "-c", str(config)])
+    assert answer.exit_code == USAGE, answer.exception
+    assert "there is no source a:secret:[red]b" in answer.stderr

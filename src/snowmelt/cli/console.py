@@ -19,8 +19,9 @@ from snowmelt.errors import SnowmeltError, UsageError
 # Into a file or pipe nothing is cut to a terminal's width.
 WIDE = None if sys.stdout.isatty() else 200
 
-out = Console(highlight=False, soft_wrap=True, width=WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: `:secret:` in an ARN is none.
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=WIDE)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 FAILED, USAGE = 1, 2
 
