@@ -26,7 +26,9 @@ They pickle, so that they cross process borders whole.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import PurePath
 
 
 class SnowmeltError(Exception):
@@ -87,6 +89,13 @@ def _rebuild(
     error.__dict__.update(state)
     error.args = args
     return error
+
+
+def unforeseen(error: BaseException) -> str:
+    """What is told of an error that nobody foresaw: its kind and place. What it says may be a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}," if frames else ""
+    return f"{type(error).__name__}{where} was not foreseen"
 
 
 class UsageError(SnowmeltError):

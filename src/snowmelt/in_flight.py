@@ -23,7 +23,7 @@ AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class Undertaking:
     """What a worker thread is about: a claim, or where it is None a table's finish. `since` is by the monotonic
     clock."""
 
@@ -42,7 +42,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[int, Undertaking] = {}
         self._cut = False
         self.cut_off: tuple[CutOff, ...] = ()
         """What was in flight at the cut."""
@@ -53,9 +53,11 @@ class InFlight:
         return self._cut
 
     @contextmanager
-    def holding(self, kit: Kit, work: TableWork, claim: Claim | None = None) -> Iterator[Flight]:
+    def holding(
+        self, kit: Kit, work: TableWork, claim: Claim | None = None
+    ) -> Iterator[Undertaking]:
         """While a worker thread is about something that may take long. Raises Interrupted after a cut."""
-        flight = Flight(kit, work, claim, time.monotonic())
+        flight = Undertaking(kit, work, claim, time.monotonic())
         with self._changed:
             self.check()
             self._flights[id(flight)] = flight
@@ -97,17 +99,17 @@ class InFlight:
             with self._changed:
                 self._changed.wait_for(lambda: not self._flights, AGAIN_SECONDS)
 
-    def _still(self) -> list[Flight]:
+    def _still(self) -> list[Undertaking]:
         with self._changed:
             return list(self._flights.values())
 
 
-def _cut_off(flight: Flight) -> CutOff:
+def _cut_off(flight: Undertaking) -> CutOff:
     chunk_id = flight.claim.chunk.id if flight.claim else None
     return CutOff(str(flight.work.table.job.target), chunk_id, flight.seconds)
 
 
-def _cancel(flights: list[Flight]) -> None:
+def _cancel(flights: list[Undertaking]) -> None:
     """End the queries of chunks of one source, in a session of its own: those of the workers wait for them."""
     try:
         with closing(flights[0].work.open_source()) as source:

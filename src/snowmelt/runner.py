@@ -6,13 +6,11 @@ import logging
 import random
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from enum import IntEnum, auto
 from functools import partial
-from pathlib import PurePath
 
 from snowmelt.attempts import Expanded, Resized, attempt, given_up, labelled
 from snowmelt.chunking.chunks import ResultBatches
@@ -27,6 +25,7 @@ from snowmelt.errors import (
     RunError,
     SnowmeltError,
     TableError,
+    unforeseen,
 )
 from snowmelt.extraction import replan
 from snowmelt.formats import duration
@@ -349,10 +348,8 @@ numbers."""
 
 
 def _unforeseen(error: Exception) -> TableError:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     return TableError(
-        f"{type(error).__name__} in {PurePath(frame.filename).name}, line {frame.lineno}, was not foreseen",
-        remedy="run again with --debug to see it whole, and report it",
+        unforeseen(error), remedy="run again with --debug to see it whole, and report it"
     )
 
 

@@ -8,9 +8,12 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
+from snowmelt.cli import commands
 from snowmelt.cli.console import USAGE
 from snowmelt.cli.house import indexes
 from snowmelt.cli.options import app
+from snowmelt.errors import Interrupted
+from snowmelt.status import FAILED, PARTIAL
 
 NEEDS = {
     "adopt": ("--table", "T"),
@@ -77,3 +80,28 @@ def test_a_message_has_the_names_as_they_are(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["check", "a:secret:[red]b", "-c", str(config)])
     assert answer.exit_code == USAGE, answer.exception
     assert "there is no source a:secret:[red]b" in answer.stderr
+
+
+def test_an_error_that_nobody_foresaw_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: object) -> None:
+        raise KeyError("s3cret")
+
+    monkeypatch.setattr(commands, "load", breaks)
+    ended = CliRunner().invoke(app, ["runs", "-c", str(tmp_path)])
+    assert ended.exit_code == FAILED
+    assert "KeyError in test_command_line.py, line" in ended.stderr
+    assert "run again with --debug" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+def test_a_process_whose_time_was_up_has_a_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def late(*_: object) -> None:
+        raise Interrupted("the time was up")
+
+    monkeypatch.setattr(commands, "load", late)
+    assert CliRunner().invoke(app, ["runs", "-c", str(tmp_path)]).exit_code == PARTIAL

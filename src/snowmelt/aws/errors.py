@@ -5,10 +5,14 @@ The name of an exception's class is its error name in Step Functions, so these n
 
 from __future__ import annotations
 
-import traceback
-from pathlib import PurePath
-
-from snowmelt.errors import Blocked, ClaimLost, RetriableError, SnowmeltError, UsageError
+from snowmelt.errors import (
+    Blocked,
+    ClaimLost,
+    RetriableError,
+    SnowmeltError,
+    UsageError,
+    unforeseen,
+)
 
 LONGEST = 8_000
 """Characters of a message. Step Functions takes 32,768 of a cause, with names and quotes around it:
@@ -42,12 +46,7 @@ def translated(error: Exception) -> HandlerError:
         return FatalError(
             "there is not enough memory\n  → give the function more, or fewer parallel_threads"
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    # What it says is not known to be harmless.
-    return FatalError(
-        f"{type(error).__name__}{where}, was not foreseen\n  → report it, with the action of the event"
-    )
+    return FatalError(f"{unforeseen(error)}\n  → report it, with the action of the event")
 
 
 def _kind(error: SnowmeltError) -> type[HandlerError]:

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from snowmelt.client_logs import hand_over
-from snowmelt.errors import SnowmeltError, UsageError
+from snowmelt.errors import Interrupted, SnowmeltError, UsageError, unforeseen
+from snowmelt.status import FAILED, PARTIAL
 
 # Into a file or pipe nothing is cut to a terminal's width.
 WIDE = None if sys.stdout.isatty() else 200
@@ -23,7 +24,7 @@ WIDE = None if sys.stdout.isatty() else 200
 out = Console(highlight=False, emoji=False, soft_wrap=True, width=WIDE)
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
-FAILED, USAGE = 1, 2
+USAGE = 2
 
 
 class Verbosity:
@@ -51,18 +52,34 @@ def document(value: object) -> None:
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """Errors as messages: 2 for a command or config that can't be carried out, 1 for all else.
+    """Errors as messages: 2 for a command or config that can't be carried out, 3 where the time was up, 1 for all
+    else.
 
     With --debug the traceback is shown instead; the exit code is the same.
     """
     try:
         yield
     except SnowmeltError as error:
-        if Verbosity.debug:
-            traceback.print_exc()
-        else:
-            err.print(f"[bold red]error:[/] {_escaped(str(error))}")
-        raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
+        _tell(str(error))
+        raise typer.Exit(_code(error)) from error
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        _tell(f"{unforeseen(error)}\n  → run again with --debug to see it whole, and report it")
+        raise typer.Exit(FAILED) from error
+
+
+def _tell(text: str) -> None:
+    if Verbosity.debug:
+        traceback.print_exc()
+    else:
+        err.print(f"[bold red]error:[/] {_escaped(text)}")
+
+
+def _code(error: SnowmeltError) -> int:
+    if isinstance(error, Interrupted):
+        return PARTIAL  # the time was up: run again to resume
+    return USAGE if isinstance(error, UsageError) else FAILED
 
 
 def _escaped(text: str) -> str:
