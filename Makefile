@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 AWS := .venv-aws
 AWS_READY := $(AWS)/.ready
 
-.PHONY: demo test fast lint pgbouncer test-kill test-connector test-aws test-model bench docs constraints clean
+.PHONY: demo test fast lint pgbouncer test-kill test-connector test-aws test-memory test-model bench docs constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
@@ -41,6 +41,9 @@ test-connector: $(READY)  ## whether a release 5 of the Snowflake connector is e
 
 test-aws: $(READY) $(AWS_READY) ## the state machine, the Lambda function and its deployment, without an account
 	$(BIN)/pytest -q tests/aws
+
+test-memory: $(READY)     ## 20 threads on 250 columns below 2 GB, which takes a gigabyte of rows
+	$(BIN)/pytest -q -m slow tests/acceptance/test_memory.py
 
 test-model: $(READY)      ## the stateful model of the protocol, many more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q tests/integration/test_protocol_model.py

@@ -145,7 +145,7 @@ def _create(standin: StandIn, name: str, values: list[str], rows: int) -> None:
     ("table", "rows", "limit"),
     [
         ("TEXTS", 45_000, 512),
-        ("TEXTS", 45_000, 2_048),
+        pytest.param("TEXTS", 45_000, 2_048, marks=pytest.mark.slow),
         ("NUMBERS", 100_000, 512),
         ("LARGE", 288, 512),
     ],
