@@ -24,7 +24,7 @@ _LEDGER_RIGHTS: LiteralString = """
     FROM (VALUES ('ledger_version', '{SELECT}'::text[]), ('run', '{SELECT,INSERT,UPDATE}'),
                  ('load', '{SELECT,INSERT,UPDATE,DELETE}'), ('chunk', '{SELECT,INSERT,UPDATE,DELETE}'),
                  ('worker', '{SELECT,INSERT,UPDATE}'), ('migration_table_status', '{SELECT}'),
-                 ('high_water_mark', '{SELECT,INSERT,UPDATE,DELETE}')) t(name, rights)
+                 ('high_water_mark', '{SELECT,INSERT,UPDATE,DELETE}'), ('post_data', '{SELECT}')) t(name, rights)
     CROSS JOIN LATERAL unnest(t.rights) WITH ORDINALITY r(privilege, place)
     JOIN pg_class c ON c.relname = t.name AND c.relnamespace = to_regnamespace('migration_status')
     WHERE NOT has_table_privilege(c.oid, r.privilege)
