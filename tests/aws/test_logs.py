@@ -147,7 +147,7 @@ def test_each_line_is_written_once_and_all_is_as_before(monkeypatch: pytest.Monk
         for _ in range(3):
             with written(monkeypatch) as out, logged(FACTS, LAMBDA):
                 _log.info("once")
-                logging.getLogger("other.library").warning("theirs")
+                logging.getLogger("others.client").warning("theirs")
                 logging.getLogger("urllib3.connectionpool").warning("https://x?signature=s3cret")
             assert [one["message"] for one in records(out)] == ["once"]
     finally:
