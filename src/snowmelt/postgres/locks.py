@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import LiteralString, TypeVar
 
 import psycopg
@@ -28,8 +29,11 @@ _HOLDERS: LiteralString = """
     WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
+      -- who began later has waited for the try itself, and has the lock since it was given up
+      AND coalesce(a.xact_start <= %(tried)s, true)
     ORDER BY a.xact_start
 """
+_TRY: LiteralString = "SELECT now(), set_config('lock_timeout', %s, true)"
 _NO_WRITERS: LiteralString = "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE"
 
 T = TypeVar("T")
@@ -72,23 +76,28 @@ def patiently(
     """
     patience = PATIENCE_SECONDS if patience is None else patience
     deadline = time.monotonic() + patience
+    tried = datetime.max.replace(tzinfo=UTC)
     while True:
         try:
             with connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout = {lock_ms}")
+                ((tried, _),) = connection.execute(_TRY, (f"{lock_ms}ms",)).fetchall()
                 done = work()
                 connection.execute("SET LOCAL lock_timeout = 0")
             return done
         except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
             if time.monotonic() > deadline:
-                raise _blocked(connection, tables, purpose, patience) from error
+                raise _blocked(connection, tables, tried, purpose, patience) from error
             time.sleep(PAUSE_SECONDS)
 
 
 def _blocked(
-    connection: psycopg.Connection, tables: Sequence[TargetTable], purpose: str, patience: float
+    connection: psycopg.Connection,
+    tables: Sequence[TargetTable],
+    tried: datetime,
+    purpose: str,
+    patience: float,
 ) -> Blocked:
-    held = {table: _holders(connection, table) for table in tables}
+    held = {table: _holders(connection, table, tried) for table in tables}
     held = {table: told for table, told in held.items() if told}
     return Blocked(
         f"the lock to {purpose} was not to be had in {patience:.0f} s; "
@@ -98,9 +107,10 @@ def _blocked(
     )
 
 
-def _holders(connection: psycopg.Connection, target: TargetTable) -> str:
+def _holders(connection: psycopg.Connection, target: TargetTable, tried: datetime) -> str:
+    """Who held the table's locks already when the last try began, at the server's time `tried`."""
     cursor = connection.cursor(row_factory=dict_row)
-    names = {"schema": target.schema, "table": target.name}
+    names = {"schema": target.schema, "table": target.name, "tried": tried}
     found = cursor.execute(_HOLDERS, names).fetchall()
     return "; ".join(
         f"pid {one['pid']} ({one['usename'] or 'unknown role'}, {one['application_name'] or 'unnamed'}, "
