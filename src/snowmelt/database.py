@@ -6,10 +6,10 @@ import threading
 
 from snowmelt.config import Config
 from snowmelt.postgres.connect import Server, Session, SessionSettings
-from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import ledger_version
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.target import PostgresTarget
 
 MARKS_SINCE = 4
 HOUSE_SINCE = 6

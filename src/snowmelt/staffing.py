@@ -13,9 +13,9 @@ from snowmelt.hands import Hands, OpenHands
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.heartbeat import Heartbeat, Life
-from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.pressure import PostgresGauge
+from snowmelt.postgres.target import PostgresTarget
 from snowmelt.stop import ABORTED, Stop
 
 

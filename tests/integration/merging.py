@@ -26,10 +26,11 @@ from snowmelt.model import (
 from snowmelt.plan import TablePlan
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server, Session
-from snowmelt.postgres.load import PostgresLoad, PostgresTarget
+from snowmelt.postgres.load import PostgresLoad
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.target import PostgresTarget
 from snowmelt.truncation import TargetFacts, decide
 from tests.support import Database
 

@@ -21,10 +21,11 @@ from snowmelt.errors import ClaimLost, ConnectionLost, RetriableError, SnowmeltE
 from snowmelt.model import Claim, Identity, LoadTable, SourceTable, TableJob, TargetTable
 from snowmelt.ports import Settled
 from snowmelt.postgres.connect import Server
-from snowmelt.postgres.load import PostgresLoad, PostgresTarget
+from snowmelt.postgres.load import PostgresLoad
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.target import PostgresTarget
 from tests.integration.protocol_line import Call, Fate, Limit, Line, Stuck, Violation, call
 from tests.integration.protocol_parts import (
     COLUMNS,

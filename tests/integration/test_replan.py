@@ -34,10 +34,10 @@ from snowmelt.plan import TablePlan
 from snowmelt.ports import Replan
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server, Session
-from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.target import PostgresTarget
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.truncation import TargetFacts, decide
 from tests.support import Database, duckdb_file

@@ -24,11 +24,11 @@ from snowmelt.model import Identity, LoadTable, Outcome, Reading, SourceTable
 from snowmelt.ports import Replan, Settled
 from snowmelt.postgres.claims import PostgresClaims, Pulse
 from snowmelt.postgres.connect import Server, Session
-from snowmelt.postgres.load import PostgresTarget
 from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import migrate_ledger
 from snowmelt.postgres.queries import migrations as numbered_migrations
 from snowmelt.postgres.runs import PostgresRuns
+from snowmelt.postgres.target import PostgresTarget
 from snowmelt.sources.duckdb import DuckDBSource
 from snowmelt.status import State
 from tests.integration.resizing import (

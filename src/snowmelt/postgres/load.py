@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import LiteralString, Self
 
@@ -19,7 +19,6 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from snowmelt.choices import Mode
-from snowmelt.chunking.bounds import Bound
 from snowmelt.errors import (
     ClaimLost,
     ConnectionLost,
@@ -28,16 +27,7 @@ from snowmelt.errors import (
     SnowmeltError,
     TableError,
 )
-from snowmelt.model import (
-    Claim,
-    Column,
-    LoadTable,
-    Piece,
-    TargetColumn,
-    TargetState,
-    TargetTable,
-    into,
-)
+from snowmelt.model import Claim, LoadTable, Piece, TargetColumn, TargetTable, into
 from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
 from snowmelt.postgres.connect import Session, SessionSettings
@@ -54,52 +44,6 @@ LOCK_PATIENCE_SECONDS = 20.0
 LOCK_POLL_SECONDS = 0.05
 KEY_PATIENCE_MS = 10_000
 """For a row of another worker with the same key, which is there as soon as that worker has committed its chunk."""
-
-
-class PostgresTarget:
-    """`ports.Target`: a session of its own for each worker thread."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._staging = Staging(session)
-
-    def inspect(self, table: TargetTable) -> TargetState:
-        """What stands in the target table now."""
-        return ddl.inspect(self._session, table)
-
-    def create(
-        self,
-        table: TargetTable,
-        columns: Sequence[Column],
-        unique: Sequence[str] = (),
-        *,
-        primary: bool = False,
-        comment: str = "",
-    ) -> None:
-        """Create the table if it is not there, with a unique key if rows are to be found by one."""
-        ddl.create(self._session, table, columns, unique, primary=primary, comment=comment)
-
-    def add_columns(self, table: TargetTable, columns: Sequence[Column]) -> None:
-        """Add the columns that are not there."""
-        ddl.add_columns(self._session, table, columns)
-
-    def count(self, table: TargetTable) -> int:
-        """All rows of the table; reads it whole."""
-        return ddl.count(self._session, table)
-
-    def latest(self, table: TargetTable, column: str) -> Bound | None:
-        """The greatest value of a column; None without any."""
-        return ddl.latest(self._session, table, column)
-
-    @contextmanager
-    def load(self, claim: Claim, table: LoadTable) -> Iterator[PostgresLoad]:
-        """Begin moving a claimed chunk; leaving without `commit` rolls everything back."""
-        with PostgresLoad(self._session, claim, table, self._staging) as load:
-            yield load
-
-    def close(self) -> None:
-        """Release the session."""
-        self._session.close()
 
 
 def _encoded(table: LoadTable, columns: Iterable[TargetColumn]) -> list[EncodedColumn]:
