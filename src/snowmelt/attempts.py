@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from snowmelt.chunking.chunks import Chunk, QueryOnce
@@ -20,6 +18,7 @@ from snowmelt.errors import (
 from snowmelt.extraction import run_query
 from snowmelt.formats import duration
 from snowmelt.model import Claim, LoadTable, Outcome
+from snowmelt.periodic import every
 from snowmelt.ports import Claims, QuerySource, Source, Target
 from snowmelt.resizing import smaller, what_helps
 from snowmelt.worker import OnBytes, move
@@ -180,19 +179,6 @@ def _cancel_left_behind(source: Source, table: LoadTable, claim: Claim) -> None:
         _log.warning("%s", error, extra={"action": "cancel_failed", "table": str(table.job.target)})
 
 
-@contextmanager
-def signs_of_life(claims: Claims, claim: Claim) -> Iterator[None]:
+def signs_of_life(claims: Claims, claim: Claim) -> AbstractContextManager[None]:
     """Beat for a claim while a query runs; how long that may take is the source's to limit."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            claims.beat(claim)
-
-    thread = threading.Thread(target=beat, name="snowmelt-waiting", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return every(BEAT_SECONDS, lambda: claims.beat(claim), "waiting")

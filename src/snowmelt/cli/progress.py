@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snowmelt.gauges import Gauge, Gauges, clock, line, speed
+from snowmelt.periodic import every
 
 LINE_SECONDS = 10.0
 """Between two plain lines about a table that moves."""
@@ -29,26 +29,11 @@ def shown(gauges: Gauges, console: Console, *, quiet: bool) -> Iterator[None]:
         with live:
             yield
     else:
-        with _lines(gauges, console):
-            yield
-
-
-@contextmanager
-def _lines(gauges: Gauges, console: Console) -> Iterator[None]:
-    ended = threading.Event()
-
-    def speak() -> None:
-        while not ended.wait(LINE_SECONDS / 10):
+        try:
+            with every(LINE_SECONDS / 10, lambda: _say(gauges, console), "progress"):
+                yield
+        finally:
             _say(gauges, console)
-
-    thread = threading.Thread(target=speak, name="snowmelt-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        _say(gauges, console)
 
 
 def _say(gauges: Gauges, console: Console) -> None:

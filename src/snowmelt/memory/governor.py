@@ -20,6 +20,7 @@ from snowmelt.memory.allocator import give_back, keep_little
 from snowmelt.memory.budget import WORKER_BYTES, Budget, MemoryUse, limit_for
 from snowmelt.memory.cost import Cost
 from snowmelt.memory.resident import resident
+from snowmelt.periodic import every
 
 _log = logging.getLogger(__name__)
 
@@ -92,16 +93,10 @@ class Governor:
             self._keep_little()
         with self._changed:
             self._cost = Cost(self._base + workers * WORKER_BYTES)
-        ended = threading.Event()
-        watch = threading.Thread(
-            target=self._watch, args=[ended], name="snowmelt-memory", daemon=True
-        )
-        watch.start()
         try:
-            yield
+            with every(SAMPLE_SECONDS, self.look, "memory"):
+                yield
         finally:
-            ended.set()
-            watch.join()
             with self._changed:
                 self._capacity = None
                 self._changed.notify_all()
@@ -205,10 +200,6 @@ class Governor:
 
     def _left(self, flight: Flight) -> None:
         self._flights.discard(flight)
-
-    def _watch(self, ended: threading.Event) -> None:
-        while not ended.wait(SAMPLE_SECONDS):
-            self.look()
 
     def look(self) -> None:
         """Measure, learn what a byte costs, and give free memory back near the limit."""
