@@ -84,22 +84,8 @@ def _table(table: TablePlan, part: TableEstimate) -> dict[str, object]:
         "create": table.create,
         "creates": _creates(table),
         "surroundings": None if around is None else dataclasses.asdict(around),
-        "mode": {
-            "mode": table.job.mode.value,
-            "uniqueness_columns": list(table.job.uniqueness_columns),
-            "watermark": table.job.source_watermark,
-            "window": None
-            if table.job.source.window is None
-            else window_to_json(table.job.source.window),
-            "mark": None if table.mark is None else str(table.mark.value),
-        },
-        "replacement": None
-        if table.replacement is None
-        else {
-            "way": table.replacement.way.value,
-            "obstacles": list(table.replacement.obstacles),
-            "keep_previous_hours": table.job.keep_previous_hours or 0,
-        },
+        "mode": _mode(table),
+        "replacement": _replacement(table),
         "truncation": {
             "action": decision.action.value,
             "row": decision.row,
@@ -107,6 +93,28 @@ def _table(table: TablePlan, part: TableEstimate) -> dict[str, object]:
         },
         "notes": list(table.notes),
         "refusals": [_refusal(refusal) for refusal in table.refusals],
+    }
+
+
+def _mode(table: TablePlan) -> dict[str, object]:
+    window = table.job.source.window
+    return {
+        "mode": table.job.mode.value,
+        "uniqueness_columns": list(table.job.uniqueness_columns),
+        "watermark": table.job.source_watermark,
+        "window": None if window is None else window_to_json(window),
+        "mark": None if table.mark is None else str(table.mark.value),
+    }
+
+
+def _replacement(table: TablePlan) -> dict[str, object] | None:
+    way = table.replacement
+    if way is None:
+        return None
+    return {
+        "way": way.way.value,
+        "obstacles": list(way.obstacles),
+        "keep_previous_hours": table.job.keep_previous_hours or 0,
     }
 
 

@@ -21,12 +21,13 @@ from snowmelt.plan import Refusal, TablePlan
 from snowmelt.ports import Source
 from snowmelt.preflight.indexes import index_note
 from snowmelt.preflight.questions import ROWS
+from snowmelt.preflight.surroundings import TargetSurroundings
 from snowmelt.refusals import (
     extraction_refusals,
     fit_refusals,
     resume_refusals,
 )
-from snowmelt.replacement import replace_refusals, replacement
+from snowmelt.replacement import Replacement, replace_refusals, replacement
 from snowmelt.situation import Situation
 from snowmelt.truncation import Action, TargetFacts, Truncation, decide
 
@@ -51,24 +52,26 @@ def plan_table(
         *needed(job, columns),
         *extraction_refusals(job, source),
     )
-    told: tuple[str, ...] = ()
-    if job.incremental and not wishes:
-        job, relation, wishes, told = _windowed(job, relation, source, situation)
-    keys, problems = _keys(job, relation)
-    wishes = (*wishes, *problems)
-    fit = (*wishes, *columns.refusals, *fit_refusals(job, columns, situation))
-    way = replacement(around) if job.replace else None
-    if way is not None:
-        keeps = bool(job.keep_previous_hours)
-        fit = (*fit, *replace_refusals(way, around, keeps=keeps))
+    wanted = _wanted(job, relation, wishes, source, situation)
+    job, relation = wanted.job, wanted.relation
+    way, unreplaced = _replacing(job, around)
+    fit = (
+        *wanted.refusals,
+        *columns.refusals,
+        *fit_refusals(job, columns, situation),
+        *unreplaced,
+    )
     rights = rights_of(job, truncation, way)
     # By columns that are left out rows may be chosen and chunks be made all the same.
     read = columns.of(relation)
+    told = wanted.notes
     if job.disable_index and around is not None and way is None:
         told = (*told, _index_note(job, read, situation, truncation))
     examined = examine(job, read, source, situation, rights, ask=not fit, values=values)
-    by = replace(relation, row_bytes=read.row_bytes)
-    chunking = _REFUSED if wishes else _chunking(job, keys, by, source, situation)
+    chunking = _REFUSED
+    if not wanted.refusals:
+        by = replace(relation, row_bytes=read.row_bytes)
+        chunking = _chunking(job, wanted.keys, by, source, situation)
     return TablePlan(
         job=job,
         table_hash=situation.table_hash,
@@ -111,15 +114,47 @@ def _index_note(
     return index_note(found, keys, merges=merges, began_empty=empty)
 
 
-def _windowed(
-    job: TableJob, relation: Relation, source: Source, situation: Situation
-) -> tuple[TableJob, Relation, tuple[Refusal, ...], tuple[str, ...]]:
-    """Job and relation of an incremental load as far as it reads; what is in the way, and what is worth a line."""
-    increment = plan_increment(job, relation, source, situation)
-    if isinstance(increment, Refusal):
-        return job, relation, (increment,), ()
-    job = replace(job, source=replace(job.source, window=increment.window))
-    return job, replace(relation, rows=increment.rows), (), increment.notes
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a job reads: of an incremental load its window alone. With what is in the way of that, and what is
+    worth a line."""
+
+    job: TableJob
+    relation: Relation
+    keys: tuple[Key, ...]
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _wanted(
+    job: TableJob,
+    relation: Relation,
+    wishes: tuple[Refusal, ...],
+    source: Source,
+    situation: Situation,
+) -> _Wanted:
+    """`wishes` is what is in the way by now; then no window is asked for."""
+    notes: tuple[str, ...] = ()
+    if job.incremental and not wishes:
+        increment = plan_increment(job, relation, source, situation)
+        if isinstance(increment, Refusal):
+            wishes = (increment,)
+        else:
+            job = replace(job, source=replace(job.source, window=increment.window))
+            relation = replace(relation, rows=increment.rows)
+            notes = increment.notes
+    keys, problems = _keys(job, relation)
+    return _Wanted(job, relation, keys, (*wishes, *problems), notes)
+
+
+def _replacing(
+    job: TableJob, around: TargetSurroundings | None
+) -> tuple[Replacement | None, tuple[Refusal, ...]]:
+    """How the target is replaced, None where it is not, and what is in the way of it."""
+    way = replacement(around) if job.replace else None
+    if way is None:
+        return None, ()
+    return way, tuple(replace_refusals(way, around, keeps=bool(job.keep_previous_hours)))
 
 
 def _keys(job: TableJob, relation: Relation) -> tuple[tuple[Key, ...], tuple[Refusal, ...]]:

@@ -46,7 +46,7 @@ class PostgresLoads:
 
     def add(self, run_id: UUID, plan: TablePlan) -> None:
         """Write a table and all its chunks, durably and at once; a table that is there already stays."""
-        job, window = plan.job, plan.job.source.window
+        job = plan.job
         with brief(self._session) as connection:
             row = connection.execute(
                 query("add_load"),
@@ -62,28 +62,7 @@ class PostgresLoads:
                     "table_hash": plan.table_hash,
                     "snapshot": Jsonb(dict(plan.relation.snapshot)),
                     "columns": Jsonb(columns_to_json(plan.relation.columns, plan.relation.comment)),
-                    "plan": Jsonb(
-                        {
-                            "strategy": plan.strategy,
-                            "reason": plan.reason,
-                            "create": plan.create,
-                            "chunk_rows": plan.chunk_rows,
-                            "row_bytes": plan.row_bytes,
-                            "facts": dict(plan.facts),
-                            "row_key": list(plan.key),
-                            "primary_key": list(plan.primary_key),
-                            "unique_is_primary": plan.unique_is_primary,
-                            "added": [column.name for column in plan.added],
-                            "left_out": [column.name for column in plan.left_out],
-                            "kept": [column.name for column in plan.kept],
-                            "mode": job.mode.value,
-                            "began_empty": plan.began_empty,
-                            "connection": plan.facts.get("connection", ""),
-                            "window": window_to_json(window) if window else None,
-                            "filter": job.source.filter,
-                            "replaces": _replaces(plan),
-                        }
-                    ),
+                    "plan": Jsonb(_plan_to_json(plan)),
                     "truncation": Jsonb(
                         {
                             "action": plan.truncation.action.value,
@@ -223,6 +202,30 @@ class PostgresLoads:
         if another process is about it, or if the run was aborted. Raises CountMismatch when the rows read are not
         the rows planned."""
         return finish_load(self._session, table_id)
+
+
+def _plan_to_json(plan: TablePlan) -> dict[str, object]:
+    job, window = plan.job, plan.job.source.window
+    return {
+        "strategy": plan.strategy,
+        "reason": plan.reason,
+        "create": plan.create,
+        "chunk_rows": plan.chunk_rows,
+        "row_bytes": plan.row_bytes,
+        "facts": dict(plan.facts),
+        "row_key": list(plan.key),
+        "primary_key": list(plan.primary_key),
+        "unique_is_primary": plan.unique_is_primary,
+        "added": [column.name for column in plan.added],
+        "left_out": [column.name for column in plan.left_out],
+        "kept": [column.name for column in plan.kept],
+        "mode": job.mode.value,
+        "began_empty": plan.began_empty,
+        "connection": plan.facts.get("connection", ""),
+        "window": window_to_json(window) if window else None,
+        "filter": job.source.filter,
+        "replaces": _replaces(plan),
+    }
 
 
 def _replaces(plan: TablePlan) -> dict[str, object] | None:

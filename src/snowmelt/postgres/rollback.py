@@ -85,26 +85,7 @@ def roll_back(session: Session, target: TargetTable) -> Kept:
     """
     with brief(session) as connection:
         connection.execute(query("lock_recording"))
-        found = next(iter(_kept(connection, session.server.database, target)), None)
-        if found is None:
-            raise Refused(
-                "no replaced table is kept",
-                table=str(target),
-                remedy="mode: replace keeps it with keep_previous_hours",
-            )
-        if found.rolled_back_at is not None:
-            raise Refused(
-                f"it was rolled back {utc(found.rolled_back_at)}; what it held then is in {found.previous}",
-                table=str(target),
-                remedy="run snowmelt migrate to load the table anew",
-            )
-        if oid_of(connection, found.previous) is None:
-            raise Refused(
-                f"{found.previous}, in which the replaced rows were kept, is gone",
-                table=str(target),
-                remedy="run snowmelt migrate to load the table anew",
-            )
-        _require_newest(connection, found)
+        found = _to_roll_back(connection, session.server.database, target)
         gone = oid_of(connection, target) is None
         try:
             left = _moved_in(connection, found) if gone else _exchanged(connection, found)
@@ -133,6 +114,31 @@ def roll_back(session: Session, target: TargetTable) -> Kept:
         extra={"action": "rolled_back", "table": str(target)},
     )
     return dataclasses.replace(found, is_alone=gone)
+
+
+def _to_roll_back(connection: psycopg.Connection, database: str, target: TargetTable) -> Kept:
+    """The table that was replaced last. Raises Refused where it can't come back."""
+    found = next(iter(_kept(connection, database, target)), None)
+    if found is None:
+        raise Refused(
+            "no replaced table is kept",
+            table=str(target),
+            remedy="mode: replace keeps it with keep_previous_hours",
+        )
+    if found.rolled_back_at is not None:
+        raise Refused(
+            f"it was rolled back {utc(found.rolled_back_at)}; what it held then is in {found.previous}",
+            table=str(target),
+            remedy="run snowmelt migrate to load the table anew",
+        )
+    if oid_of(connection, found.previous) is None:
+        raise Refused(
+            f"{found.previous}, in which the replaced rows were kept, is gone",
+            table=str(target),
+            remedy="run snowmelt migrate to load the table anew",
+        )
+    _require_newest(connection, found)
+    return found
 
 
 def _exchanged(connection: psycopg.Connection, found: Kept) -> tuple[Name, ...]:
