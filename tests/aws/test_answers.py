@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from snowmelt.aws import errors
+from snowmelt.aws import errors, wording
 from snowmelt.aws.answers import migrated, response, statuses
+from snowmelt.aws.event import Event
 from snowmelt.errors import (
     Blocked,
     ConfigError,
@@ -131,11 +135,11 @@ def test_an_error_that_was_not_foreseen_says_where_and_no_more() -> None:
 def test_a_long_message_keeps_whole_lines() -> None:
     problems = tuple(Problem(f"place {n}", "is wrong " * 9, "mend it") for n in range(900))
     text = str(errors.translated(ConfigError("config.yaml", problems)))
-    assert len(text) < errors.LONGEST + 100
+    assert len(text) < wording.LONGEST + 100
     assert text.startswith("config.yaml: 900 problems\n")
     assert text.endswith(" more lines")
-    assert len(errors.shortened("x" * 99_999)) == errors.LONGEST + 1
-    assert errors.shortened("a\udc80→") == "a\\udc80→"
+    assert len(wording.shortened("x" * 99_999)) == wording.LONGEST + 1
+    assert wording.shortened("a\udc80→") == "a\\udc80→"
 
 
 def test_skipped_tables_come_last() -> None:
@@ -145,3 +149,48 @@ def test_skipped_tables_come_last() -> None:
     kept = body["tables"]
     assert isinstance(kept, list)
     assert [one["status"] for one in kept] == ["in_progress", "completed"]
+
+
+def test_a_remedy_names_fields_of_the_event() -> None:
+    told = translated_text("run once with --allow-truncate, or load it with --restart-table T")
+    assert told.endswith("run once with allow_truncate, or load it with restart_tables T")
+    failed = table(1, State.FAILED, "it is gone\n  → resume it with --resume-run-id 7")
+    told_of = migrated(report(State.FAILED, failed))["errors"]
+    assert told_of == ["it is gone\n  → resume it with resume_run_id 7"]
+
+
+def translated_text(remedy: str) -> str:
+    return str(errors.translated(Refused("there are rows", remedy=remedy)))
+
+
+def test_every_option_that_a_message_names_is_one_of_the_event_or_of_another_process() -> None:
+    """A message that names a new option must be known to what is sent to people who have no command line."""
+    package = Path(wording.__file__).parents[1]
+    edges = {"cli", "demo", "standin", "aws"}
+    named = {
+        option
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in edges
+        for text in _texts(path)
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", text)
+    }
+    assert {option for option in named if wording.told(option) == option} == {"--join", "--config"}
+    fields = {wording.told(option) for option in named - {"--join", "--config", "--debug"}}
+    assert fields <= set(Event.model_fields)
+
+
+def _texts(path: Path) -> list[str]:
+    """The texts of a module without those that document it."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documented = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documented
+    ]

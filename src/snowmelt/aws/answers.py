@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from snowmelt.aws.errors import shortened
+from snowmelt.aws.wording import told
 from snowmelt.config import Config
 from snowmelt.estimates.estimate import TableEstimate
 from snowmelt.plan import Plan, Refusal, TablePlan
@@ -176,7 +176,7 @@ def _refusal(table: str | None, refusal: Refusal) -> Answer:
 
 
 def _text(text: str) -> str:
-    return shortened(text, LONGEST_TEXT)
+    return told(text, LONGEST_TEXT)
 
 
 def _listed(name: str, items: Iterable[str | Mapping[str, object]]) -> Answer:

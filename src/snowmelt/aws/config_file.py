@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from snowmelt.aws.errors import shortened
+from snowmelt.aws.wording import shortened
 from snowmelt.cloud import Aws
 from snowmelt.config import Config, load_config, parse_config
 from snowmelt.config.files import CONFIGS, found_config

@@ -5,6 +5,7 @@ The name of an exception's class is its error name in Step Functions, so these n
 
 from __future__ import annotations
 
+from snowmelt.aws.wording import told
 from snowmelt.errors import (
     Blocked,
     ClaimLost,
@@ -13,10 +14,6 @@ from snowmelt.errors import (
     UsageError,
     unforeseen,
 )
-
-LONGEST = 8_000
-"""Characters of a message. Step Functions takes 32,768 of a cause, with names and quotes around it:
-https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html"""
 
 
 class HandlerError(Exception):
@@ -41,7 +38,7 @@ def translated(error: Exception) -> HandlerError:
     Raise it `from None`: what it was made from may hold secrets that its own message does not.
     """
     if isinstance(error, SnowmeltError):
-        return _kind(error)(shortened(str(error)))
+        return _kind(error)(told(str(error)))
     if isinstance(error, MemoryError):
         return FatalError(
             "there is not enough memory\n  → give the function more, or fewer parallel_threads"
@@ -56,25 +53,3 @@ def _kind(error: SnowmeltError) -> type[HandlerError]:
     if isinstance(error, RetriableError | ClaimLost) or isinstance(error.__cause__, Blocked):
         return RetryableError
     return FatalError
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text as UTF-8 holds it, or the whole lines of it that fit, with how many are left out.
-
-    >>> shortened("first\\nsecond\\nthird", 14)
-    'first\\nsecond\\nand 1 more line'
-    """
-    # Half a surrogate pair, which a JSON event may have, the runtime can't send.
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(text) <= longest:
-        return text
-    lines = text.split("\n")
-    kept: list[str] = []
-    for line in lines:
-        if sum(map(len, kept)) + len(kept) + len(line) > longest:
-            break
-        kept.append(line)
-    if not kept:
-        return text[:longest] + "…"
-    left = len(lines) - len(kept)
-    return "\n".join([*kept, f"and {left:,} more line{'' if left == 1 else 's'}"])

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from snowmelt.aws.errors import shortened
+from snowmelt.aws.wording import told
 from snowmelt.errors import SnowmeltError
 
 _FIELDS = ("action", "table", "chunk_id", "rows", "seconds", "query_id")
@@ -43,7 +43,7 @@ class JsonLine(logging.Formatter):
             "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:23]
             + "Z",
             "level": record.levelname,
-            "message": shortened(record.getMessage()),
+            "message": told(record.getMessage()),
             "logger": record.name,
             **about,
             **asdict(self._facts),

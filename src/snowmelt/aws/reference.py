@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic_core import PydanticUndefined
 
-from snowmelt.aws import answers, bound, errors
+from snowmelt.aws import answers, bound, errors, wording
 from snowmelt.aws.answers import Answer
 from snowmelt.aws.event import Action, Event
 from snowmelt.aws.logs import SIGNS
@@ -147,7 +147,8 @@ def _page() -> Iterator[str]:
     yield (
         "\nA table that failed is an answer, with the status `failed`: the other tables were gone on with.\n"
         "\n## Errors\n\nWhat kept the function from its work. The message says where, what and what to do, in "
-        f"{errors.LONGEST:,} characters at most.\n\n"
+        f"{wording.LONGEST:,} characters at most, and names fields of the event where the command line would "
+        "have options.\n\n"
     )
     kinds = (errors.ConfigError, errors.RetryableError, errors.FatalError)
     yield from _rows(("name", ""), ((f"`{kind.__name__}`", str(kind.__doc__)) for kind in kinds))
