@@ -1,7 +1,12 @@
-"""What is compiled, and only where there is a C compiler; all else stands in pyproject.toml."""
+"""What is compiled where there is a C compiler; all else stands in pyproject.toml."""
+
+import platform
+import sys
 
 from setuptools import Extension, setup
 
+# For Linux on arm64 pgpq has no wheel: without the compiler nothing would encode rows.
+_OPTIONAL = (sys.platform, platform.machine()) != ("linux", "aarch64")
 _FOLDER = "src/snowmelt/postgres"
 
 
@@ -12,7 +17,7 @@ def _compiled(name: str, *headers: str) -> Extension:
         depends=[f"{_FOLDER}/{header}" for header in headers],
         extra_compile_args=["-O3"],
         py_limited_api=True,
-        optional=True,  # without it pgpq encodes, and pyarrow looks at the values
+        optional=_OPTIONAL,  # without it pgpq encodes, and pyarrow looks at the values
     )
 
 

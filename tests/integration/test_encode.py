@@ -104,7 +104,7 @@ MISFITS: list[tuple[pa.Array, str]] = [
 def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test here runs with both."""
     if request.param == "pgpq":
-        monkeypatch.setattr("snowmelt.postgres.encode.native_encode", None)
+        monkeypatch.setattr("snowmelt.postgres.writers.native_encode", None)
         monkeypatch.setattr("snowmelt.postgres.values.native_faults", None)
     elif find_spec("snowmelt.postgres._copybinary") is None:
         pytest.skip("the C extension was not built")

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import pgpq
 import pyarrow as pa
 import pyarrow.compute as pc
-from pgpq import encoders, schema
 
 from snowmelt.choices import NulCharacters
 from snowmelt.errors import ValueDoesNotFit
@@ -23,17 +20,10 @@ from snowmelt.model import Piece, TargetTable
 from snowmelt.postgres.misfits import Misfit, shown_key
 from snowmelt.postgres.nuls import Changes, without_nuls
 from snowmelt.postgres.values import NULS, Check, Fault, check, unconvertible
+from snowmelt.postgres.writers import writer_of
 from snowmelt.types import TargetType, Wire
 
-try:
-    from snowmelt.postgres._copybinary import encode as native_encode
-except (
-    ImportError
-):  # no C compiler where it was installed: pgpq gives the same bytes, and holds the GIL
-    native_encode = None  # type: ignore[assignment]
-
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
 PIECE_BYTES = 4 << 20
 """Arrow bytes encoded at a time; what is in flight per worker is a small multiple of it."""
 TRAIL_BYTES = 32 << 20
@@ -45,26 +35,6 @@ Convert = Callable[[pa.Array], pa.Array]
 _US_MIN = -210_866_803_200_000_000  # 4713-11-24 BC, the first timestamp that PostgreSQL has
 _INFINITE = (1 << 63) - 1  # what DuckDB keeps for 'infinity'; PostgreSQL would read it as a year
 _DAY_MIN, _DAY_MAX = -2_440_588, 2_145_042_905
-
-_CODES = {
-    Wire.BOOL: "?",
-    Wire.INT2: "h",
-    Wire.INT4: "i",
-    Wire.INT8: "q",
-    Wire.NUMERIC: "n",
-    Wire.FLOAT4: "f",
-    Wire.FLOAT8: "d",
-    Wire.TEXT: "t",
-    Wire.BYTEA: "y",
-    Wire.DATE: "D",
-    Wire.TIME: "T",
-    Wire.TIMESTAMP: "s",
-    Wire.TIMESTAMPTZ: "z",
-    Wire.UUID: "u",
-    Wire.JSON: "t",
-    Wire.JSONB: "j",
-}
-"""How the C encoder calls the wires."""
 
 _ARROW = {
     Wire.BOOL: pa.bool_(),
@@ -138,9 +108,7 @@ class Encoder:
         self._trail: deque[_Sent] = deque()
         self._trail_bytes = 0
         self._rows = 0
-        self._writer: _Writer = (
-            _Pgpq(self._schema, self._columns) if native_encode is None else _Native(columns)
-        )
+        self._writer = writer_of(self._schema, [column.target.wire for column in columns])
 
     def header(self) -> bytes:
         return _HEADER
@@ -253,64 +221,8 @@ def _wire_type(column: EncodedColumn) -> pa.DataType:
     return pa.decimal128(20, 0)
 
 
-class _Writer(Protocol):
-    """Turns converted batches into COPY's bytes; `trailer` may hold rows that were kept back."""
-
-    def write(self, batch: pa.RecordBatch) -> bytes: ...
-
-    def trailer(self) -> bytes: ...
-
-
-class _Native:
-    """The C encoder."""
-
-    def __init__(self, columns: Sequence[EncodedColumn]) -> None:
-        self._wires = "".join(_CODES[column.target.wire] for column in columns).encode()
-
-    def write(self, batch: pa.RecordBatch) -> bytes:
-        try:
-            return native_encode(batch.__arrow_c_array__(), self._wires)
-        except OverflowError as error:
-            raise ValueDoesNotFit(
-                str(error), remedy="PostgreSQL holds no value over 1 GB: filter the row out"
-            ) from error
-
-    def trailer(self) -> bytes:
-        return _TRAILER
-
-
-class _Pgpq:
-    """pgpq, which keeps small batches back until it has more or is told to finish."""
-
-    def __init__(self, schema: pa.Schema, columns: Sequence[EncodedColumn]) -> None:
-        self._encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
-            schema,
-            {
-                column.name: _builder(field, column.target.wire)
-                for field, column in zip(schema, columns, strict=True)
-            },
-        )
-        self._encoder.write_header()  # it wants to have been asked for it first
-
-    def write(self, batch: pa.RecordBatch) -> bytes:
-        return self._encoder.write_batch(batch)
-
-    def trailer(self) -> bytes:
-        return self._encoder.finish()
-
-
-def _builder(field: pa.Field, wire: Wire) -> pgpq.EncoderBuilder:  # type: ignore[name-defined]
-    match wire:
-        case Wire.JSONB:
-            return encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
-        case Wire.TEXT | Wire.JSON:
-            return encoders.StringEncoderBuilder(field)
-        case _:
-            return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
-
-
 def _convert(column: EncodedColumn) -> Convert:
-    """The safe cast from the column's type to what pgpq encodes; it raises ArrowInvalid on a misfit."""
+    """The safe cast from the column's type to what is encoded; it raises ArrowInvalid on a misfit."""
     wire = _wire_type(column)
     decode = _decoded if pa.types.is_dictionary(column.type) else _same
     match column.target.wire:
