@@ -20,6 +20,8 @@ from psycopg.pq.abc import PGcancelConn
 
 from snowmelt.errors import ConnectionLost, RunError, UsageError
 from snowmelt.postgres.failures import translate
+from snowmelt.postgres.pem import with_files
+from snowmelt.postgres.tls import explained
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ class Server:
         """
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         try:
-            merged = {**_KEEPALIVE, **conninfo_to_dict(dsn), **given}
+            read = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+            merged = with_files({**_KEEPALIVE, **read, **given})
             conninfo = make_conninfo("", **merged)
         except psycopg.ProgrammingError as error:
             # The driver's message may quote the DSN, password and all.
@@ -92,7 +95,7 @@ class Server:
         """One attempt, in autocommit; transactions are always explicit.
 
         No server-side prepared statements: a transaction pooler would send them to another backend.
-        Raises ConnectionLost.
+        Raises ConnectionLost; RunError or UsageError for what TLS is in the way of, which stays so.
         """
         try:
             # The bytes of COPY are UTF-8, whatever the database's encoding is: the server converts them.
@@ -100,7 +103,7 @@ class Server:
                 self.conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8"
             )
         except psycopg.Error as error:
-            lost = translate(error)
+            lost = explained(error, self.conninfo) or translate(error)
             lost.what = f"can't connect to PostgreSQL at {self.address}: {_first_line(lost.what)}"
             lost.remedy = (
                 lost.remedy
