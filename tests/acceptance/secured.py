@@ -47,7 +47,9 @@ class Secured:
 
     @classmethod
     @contextmanager
-    def started(cls, program: Installed) -> Iterator[Secured]:
+    def started(cls) -> Iterator[Secured]:
+        program = installed()
+        assert program is not None
         folder = Path(tempfile.mkdtemp(prefix="snowmelt-tls-", dir=memory() or roomy_temp()))
         folder.chmod(0o755)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -62,13 +63,9 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
 
 def _forward(one: socket.socket, other: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         while data := one.recv(65_536):
             other.sendall(data)
-    except OSError:
-        pass
     for end in (one, other):
-        try:
+        with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
