@@ -72,7 +72,9 @@ def source(tmp_path: Path) -> Path:
 def by_keys(database: Database, folder: Path, source: Path, **postgres: object) -> Path:
     """A config with the keys of the postgres block, in place of a dsn."""
     parts = conninfo_to_dict(database.dsn)
-    block: dict[str, object] = {key: parts[key] for key in ("host", "port", "user", "password") if key in parts}
+    block: dict[str, object] = {
+        key: parts[key] for key in ("host", "port", "user", "password") if key in parts
+    }
     document = config_for(database, source, by_day("t"), parallel_threads=3)
     block |= {"port": int(str(block["port"])), "database": database.name, **postgres}
     kept = {key: value for key, value in block.items() if value is not None}

@@ -64,7 +64,8 @@ def test_what_is_wrong_is_a_problem_of_the_config(
 
 @pytest.mark.parametrize("key", [PEM, PEM.replace("\n", "\\n"), PEM.replace("\n", " ")])
 def test_a_text_becomes_a_file_of_this_user_alone(tmp_path: Path, key: str) -> None:
-    block = {"sslcert": PEM.replace("MIIB", "CERT"), "sslkey": key, "sslmode": "verify-full", "sslrootcert": "system"}
+    certificate = PEM.replace("MIIB", "CERT")
+    block = {"sslcert": certificate, "sslkey": key, "sslrootcert": "system"}
     loaded = load_config(config(tmp_path, **block), environ={})
     assert BODY[:20] not in repr(loaded)
     conninfo = server_of(loaded, "d").conninfo
