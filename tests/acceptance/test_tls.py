@@ -239,7 +239,10 @@ def test_interrupted_from_another_thread(
     working.session.close()
 
 
-def test_interrupted_while_the_network_is_gone(slow: Database) -> None:
+def test_interrupted_while_the_network_is_gone(
+    slow: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snowmelt.postgres.connect.CANCEL_SECONDS", 1)
     with Proxy.before(slow.dsn) as proxy:
         working = Working(proxy.of(slow.dsn), _copy_that_waits)
         wait_until(lambda: asleep(slow), "the server to be at work")

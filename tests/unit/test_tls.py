@@ -11,7 +11,7 @@ from psycopg import OperationalError
 
 from snowmelt.config import load_config
 from snowmelt.database import server_of
-from snowmelt.errors import ConfigError, RunError
+from snowmelt.errors import ConfigError, RunError, UsageError
 from snowmelt.postgres.pem import with_files
 from snowmelt.postgres.tls import explained
 from tests.support import write_config
@@ -75,6 +75,15 @@ def test_a_text_becomes_a_file_of_this_user_alone(tmp_path: Path, key: str) -> N
     assert path.read_text() == PEM
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_no_folder_for_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("snowmelt.postgres.pem.tempfile.mkstemp", full)
+    with pytest.raises(UsageError, match="the text of sslkey can't be put into a file: No space"):
+        with_files({"sslkey": PEM.replace("MIIB", "FULL")})
 
 
 def test_the_systems_cas_are_verified_in_full(tmp_path: Path) -> None:

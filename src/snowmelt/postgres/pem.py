@@ -10,6 +10,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from snowmelt.errors import UsageError
+
 _BEGIN = "-----BEGIN"
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _KEYS = ("sslrootcert", "sslcert", "sslkey")
@@ -18,12 +20,18 @@ _KEYS = ("sslrootcert", "sslcert", "sslkey")
 def with_files(parameters: dict[str, str]) -> dict[str, str]:
     """libpq's parameters, with a file in place of each PEM text and of `sslrootcert=system`.
 
-    The files are this user's alone and go with the process.
+    The files are this user's alone and go with the process. Raises UsageError where none can be made.
     """
     found = {**parameters}
     for key in _KEYS:
         if _BEGIN in found.get(key, ""):
-            found[key] = _file_of(_mended(found[key]))
+            try:
+                found[key] = _file_of(_mended(found[key]))
+            except OSError as error:
+                raise UsageError(
+                    f"the text of {key} can't be put into a file: {error.strerror}",
+                    remedy="have TMPDIR name a folder that can be written, or give the path of a file",
+                ) from error
     if found.get("sslrootcert") == "system":
         # psycopg's wheel looks for the CAs of its own OpenSSL, in a folder that no machine has.
         system = ssl.get_default_verify_paths().cafile
