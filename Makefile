@@ -9,12 +9,12 @@ READY := $(VENV)/.ready
 AWS := .venv-aws
 AWS_READY := $(AWS)/.ready
 
-.PHONY: demo test fast lint pgbouncer test-kill test-connector test-aws test-memory test-model bench docs constraints clean
+.PHONY: demo test fast lint pgbouncer postgresql test-kill test-connector test-aws test-memory test-model bench docs constraints clean
 
 demo: $(READY)            ## move a generated table, kill -9 in the middle, resume, prove
 	$(BIN)/snowmelt demo
 
-test: lint pgbouncer fast ## what CI runs
+test: lint pgbouncer postgresql fast ## what CI runs
 	@# The longest files first, so that no worker is left with one at the end.
 	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/acceptance tests/integration
 
@@ -30,6 +30,11 @@ lint: $(READY)
 pgbouncer:                ## Debian's package, where it may be installed; without it its tests are skipped
 	@test -x /usr/sbin/pgbouncer || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq pgbouncer >/dev/null; } || true
+
+postgresql:               ## Debian's package, which speaks TLS as the wheel's does not; likewise
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || test "$$(id -u)" != 0 || \
+		! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; } || true
 
 test-kill: $(READY) $(AWS_READY)      ## the kill tests, 20 rounds each
 	SNOWMELT_KILL_ROUNDS=20 $(BIN)/pytest -q tests/acceptance/test_kill.py tests/aws/test_migrations.py \

@@ -12,6 +12,7 @@ from snowmelt.config.mode_checks import idle_overlaps, mode_findings
 from snowmelt.config.models import RETIRED, Source, Table
 from snowmelt.config.outline import Outline, SourceOutline, mapping_at
 from snowmelt.config.settings import nearest
+from snowmelt.config.tls import tls_findings
 from snowmelt.errors import UnknownName
 
 
@@ -21,6 +22,7 @@ def cross_findings(outline: Outline, earlier: tuple[Finding, ...]) -> tuple[Find
     found = (
         *_repeated_names(outline),
         *_snowflake(outline),
+        *tls_findings(outline.postgres),
         *(() if broken & _DATABASE_PLACES else _missing_databases(outline)),
         *_patterns_as_targets(outline),
         *_shared_targets(outline),

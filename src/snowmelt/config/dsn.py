@@ -8,7 +8,8 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
 _URL = re.compile(
@@ -18,6 +19,8 @@ _URL = re.compile(
 )
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?!')(?:[^\s\\]|\\.?)*)(?:\s+|$)", re.DOTALL)
 
+_TLS_FILES = ("sslrootcert", "sslcert", "sslkey")
+
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
@@ -25,6 +28,8 @@ class Dsn:
 
     database: str | None
     has_password: bool
+    tls: Mapping[str, str] = field(default_factory=dict)
+    """The files of a TLS connection, by libpq's names."""
 
 
 def read_dsn(text: str) -> Dsn | None:
@@ -42,7 +47,9 @@ def _read_url(text: str) -> Dsn | None:
     database = (
         parameters["dbname"][-1] if "dbname" in parameters else unquote(match["database"] or "")
     )
-    return Dsn(database.strip() or None, bool(match["password"] or parameters.get("password")))
+    has_password = bool(match["password"] or parameters.get("password"))
+    tls = {key: parameters[key][-1] for key in _TLS_FILES if key in parameters}
+    return Dsn(database.strip() or None, has_password, tls)
 
 
 def _read_pairs(text: str) -> Dsn | None:
@@ -55,4 +62,7 @@ def _read_pairs(text: str) -> Dsn | None:
         value = match[2][1:-1] if match[2].startswith("'") else match[2]
         pairs[match[1]] = re.sub(r"\\(.?)", r"\1", value)
         at = match.end()
-    return Dsn(pairs.get("dbname") or None, bool(pairs.get("password"))) if pairs else None
+    if not pairs:
+        return None
+    tls = {key: pairs[key] for key in _TLS_FILES if pairs.get(key)}
+    return Dsn(pairs.get("dbname") or None, bool(pairs.get("password")), tls)

@@ -81,6 +81,8 @@ _NEW_COLUMNS = (
     "load and leaves out others; add, leave_out and refuse mean all of them."
 )
 
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+
 SORT_COLUMNS = "chunking_columns decide the order, nothing is sorted"
 BATCH_SIZE_COPY_MODE = "batch_size takes its place, in every mode"
 RETIRED = {"sort_columns": SORT_COLUMNS, "batch_size_copy_mode": BATCH_SIZE_COPY_MODE}
@@ -137,7 +139,23 @@ class Postgres(FileModel):
         default=None, description="Database of sources without a target_pg_database."
     )
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
-        Field(default=None, description="How the connection is encrypted, as libpq names it.")
+        Field(
+            default=None,
+            description="How the connection is encrypted, as libpq names it; verify-full is the one that knows "
+            "the server.",
+        )
+    )
+    sslrootcert: Text | None = Field(
+        default=None,
+        description="CAs of the server's certificate: the path of a PEM file, its text, or system for those that "
+        "this machine trusts.",
+    )
+    sslcert: Text | None = Field(
+        default=None, description="Certificate of the client: the path of a PEM file, or its text."
+    )
+    sslkey: Secret | None = Field(
+        default=None,
+        description="Its private key: the path of a PEM file, or its text, best as ${VARIABLE}.",
     )
     # After the other connection keys: its check looks at them.
     dsn: Secret | None = Field(
@@ -155,7 +173,7 @@ class Postgres(FileModel):
         if facts is None:
             raise problem("is no connection string", "write postgresql://user@host:5432/database")
         # A key whose own value was wrong is absent from `data`: it was given as well.
-        separate = ("host", "port", "user", "database", "sslmode")
+        separate = ("host", "port", "user", "database", *_TLS)
         given = ", ".join(key for key in separate if info.data.get(key, "") is not None)
         if given:
             raise problem(f"stands beside {given}", f"say it once: in the dsn, or in {given}")

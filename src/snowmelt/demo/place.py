@@ -81,6 +81,10 @@ class Place:
         shutil.rmtree(copy, ignore_errors=True)
         part.rename(copy)
 
+    def use(self, programs: Path) -> None:
+        """Run the programs of this folder, which every user can get to."""
+        self._programs = programs
+
     def run(
         self, program: str, *arguments: str, env: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:

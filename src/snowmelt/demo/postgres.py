@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Literal, Self
@@ -35,6 +36,14 @@ _SECONDS = 60
 _LOG_LINES = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A PostgreSQL of this machine: its major version, and the folder of `initdb` and `postgres`."""
+
+    version: int
+    programs: Path
+
+
 class LocalPostgres:
     """A server on 127.0.0.1 (a free port, a password) and on a Unix socket (its owner and root only).
 
@@ -47,7 +56,7 @@ class LocalPostgres:
     and FatalError with the end of the server's log when PostgreSQL itself fails.
     """
 
-    def __init__(self, place: Place, version: Version, settings: Mapping[str, str]) -> None:
+    def __init__(self, place: Place, version: int, settings: Mapping[str, str]) -> None:
         self.version = version
         self.port = free_port()
         self.socket_dir = short_temp() / f"snowmelt-{secrets.token_hex(4)}"
@@ -60,13 +69,23 @@ class LocalPostgres:
 
     @classmethod
     def start(
-        cls, folder: Path, *, version: Version = 18, settings: Mapping[str, str] = _NO_SETTINGS
+        cls,
+        folder: Path,
+        *,
+        version: Version = 18,
+        settings: Mapping[str, str] = _NO_SETTINGS,
+        installed: Installed | None = None,
     ) -> Self:
-        """Start the server of `folder`; a new or empty folder gets a new one. `settings` are postgresql.conf's."""
-        package = find_wheel()
+        """Start the server of `folder`; a new or empty folder gets a new one. `settings` are postgresql.conf's.
+
+        `installed` is run in place of the wheel's `version`.
+        """
         place = Place.of(folder)
-        place.install(package, _INSTALLS[version])
-        server = cls(place, version, settings)
+        if installed is None:
+            place.install(find_wheel(), _INSTALLS[version])
+        else:
+            place.use(installed.programs)
+        server = cls(place, installed.version if installed else version, settings)
         server.restart()
         return server
 
@@ -78,12 +97,13 @@ class LocalPostgres:
         version: Version = 18,
         settings: Mapping[str, str] = _NO_SETTINGS,
         within: Path | None = None,
+        installed: Installed | None = None,
     ) -> Iterator[Self]:
         """A new server that is gone with its files after the `with` block; they are in a folder `within`."""
         folder = Path(tempfile.mkdtemp(prefix="snowmelt-", dir=within or roomy_temp()))
         folder.chmod(0o711)  # to be entered; the server's own folder within is closed to all
         try:
-            server = cls.start(folder, version=version, settings=settings)
+            server = cls.start(folder, version=version, settings=settings, installed=installed)
             try:
                 yield server
             finally:
@@ -136,6 +156,10 @@ class LocalPostgres:
         except BaseException:
             self.stop("immediate")
             raise
+
+    def reload(self) -> None:
+        """Have the server read its files anew, certificates too: for those who come from now on."""
+        self._check(self._ctl("reload"), "did not read its files")
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop, if it runs: "smart" waits for clients, "immediate" is a crash. `restart` brings it back."""

@@ -18,8 +18,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PollingStatus
 from psycopg.pq.abc import PGcancelConn
 
-from snowmelt.errors import ConnectionLost, RunError, UsageError
+from snowmelt.errors import RunError, SnowmeltError, UsageError
 from snowmelt.postgres.failures import translate
+from snowmelt.postgres.pem import with_files
+from snowmelt.postgres.tls import explained
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ class Server:
         """
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         try:
-            merged = {**_KEEPALIVE, **conninfo_to_dict(dsn), **given}
+            read = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+            merged = with_files({**_KEEPALIVE, **read, **given})
             conninfo = make_conninfo("", **merged)
         except psycopg.ProgrammingError as error:
             # The driver's message may quote the DSN, password and all.
@@ -92,7 +95,7 @@ class Server:
         """One attempt, in autocommit; transactions are always explicit.
 
         No server-side prepared statements: a transaction pooler would send them to another backend.
-        Raises ConnectionLost.
+        Raises ConnectionLost; RunError or UsageError for what TLS is in the way of, which stays so.
         """
         try:
             # The bytes of COPY are UTF-8, whatever the database's encoding is: the server converts them.
@@ -100,7 +103,7 @@ class Server:
                 self.conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8"
             )
         except psycopg.Error as error:
-            lost = translate(error)
+            lost = explained(error, self.conninfo) or translate(error)
             lost.what = f"can't connect to PostgreSQL at {self.address}: {_first_line(lost.what)}"
             lost.remedy = (
                 lost.remedy
@@ -117,8 +120,9 @@ def _first_line(text: str) -> str:
 class Session:
     """A connection that is opened when needed and again after it broke. For one thread.
 
-    A server that was reached once is waited for up to `outage_seconds` when it goes away; one that was never
-    reached is an error at once, since then the address is more likely wrong than the server down.
+    A server that was reached once is waited for up to `outage_seconds` when it goes away, whatever keeps it from
+    being reached; one that was never reached is an error at once, since then the address is more likely wrong than
+    the server down.
     """
 
     def __init__(
@@ -145,7 +149,7 @@ class Session:
             return connection
         started = time.monotonic()
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(ConnectionLost),
+            retry=tenacity.retry_if_exception_type(SnowmeltError),
             stop=tenacity.stop_any(
                 tenacity.stop_after_delay(self.server.outage_seconds),
                 tenacity.stop_when_event_set(self._halt),

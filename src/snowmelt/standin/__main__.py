@@ -27,6 +27,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows-per-chunk", type=int, default=50_000)
     parser.add_argument("--inline-rows", type=int, default=1_000)
     parser.add_argument("--ready", type=Path, help="file to write the port into, once it listens")
+    parser.add_argument("--certificate", help="PEM file: https in place of http, with --key")
+    parser.add_argument("--key", help="PEM file of its private key")
     parser.add_argument(
         "--owned", action="store_true", help="settings come as a line on stdin; end when it ends"
     )
@@ -65,7 +67,14 @@ def main() -> None:
         part = arguments.ready.with_suffix(".part")
         part.write_text(str(port), encoding="utf-8")
         part.replace(arguments.ready)
-    config = uvicorn.Config(app, http=Protocol, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        log_level="warning",
+        access_log=False,
+        ssl_certfile=arguments.certificate,
+        ssl_keyfile=arguments.key,
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -54,8 +55,12 @@ class StandIn:
     host = "127.0.0.1"
     account = "standin"
 
-    def __init__(self, settings: Settings, home: Path) -> None:
+    def __init__(
+        self, settings: Settings, home: Path, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         self._settings = settings
+        self._certificate = certificate
+        self.protocol = "https" if certificate else "http"
         self._home = home
         self._pid = os.getpid()
         self._process: subprocess.Popen[str] | None = None
@@ -76,6 +81,7 @@ class StandIn:
         history_rows: int = 5_000_000,
         require_warehouse: bool = False,
         ping_pong_seconds: float = 5.0,
+        certificate: tuple[Path, Path] | None = None,
     ) -> StandIn:
         """Start a server; FatalError if it does not come up.
 
@@ -83,7 +89,7 @@ class StandIn:
         answer, the others in chunks. `compact` sends nanosecond timestamps as one integer where a
         chunk's values fit. `history=False` keeps no earlier contents, nor does a table of more
         than `history_rows` rows. A statement that runs longer than `ping_pong_seconds` is answered
-        as in progress.
+        as in progress. With a `certificate` and its key, files in PEM, it speaks https.
         """
         settings = Settings(
             str(folder) if folder is not None else None,
@@ -96,7 +102,7 @@ class StandIn:
             require_warehouse,
             ping_pong_seconds,
         )
-        server = cls(settings, Path(tempfile.mkdtemp(prefix="standin-")))
+        server = cls(settings, Path(tempfile.mkdtemp(prefix="standin-")), certificate)
         try:
             server.restart()
         except BaseException:
@@ -120,6 +126,9 @@ class StandIn:
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "snowmelt.standin", "--owned"]
         command += ["--port", str(self.port), "--ready", str(ready)]
+        if self._certificate is not None:
+            command += ["--certificate", str(self._certificate[0])]
+            command += ["--key", str(self._certificate[1])]
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 command,
@@ -185,7 +194,7 @@ class StandIn:
             "account": self.account,
             "host": self.host,
             "port": self.port,
-            "protocol": "http",
+            "protocol": self.protocol,
         }
 
     def create_table(
@@ -284,15 +293,23 @@ class StandIn:
 
     def _post(self, action: str, body: bytes = b"") -> Any:
         self._running_process()
-        with closing(
-            http.client.HTTPConnection(self.host, self.port, timeout=_REQUEST_SECONDS)
-        ) as connection:
+        with closing(self._connection()) as connection:
             connection.request("POST", f"/standin/{action}", body)
             response = connection.getresponse()
             document = json.loads(response.read())
         if response.status != 200:
             raise ValueError(document.get("error", document))
         return document
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._certificate is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=_REQUEST_SECONDS)
+        # It is this process's own server, whatever its certificate says.
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(
+            self.host, self.port, timeout=_REQUEST_SECONDS, context=unverified
+        )
 
     def _running_process(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:

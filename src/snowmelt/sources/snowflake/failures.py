@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.request import getproxies
 
 import pyarrow as pa
 from snowflake.connector import errors as sf
@@ -38,6 +39,8 @@ class Meaning:
 
 NOT_CONNECTED = 250001
 """Of an OperationalError: nobody answered. Of any other error: the login was refused."""
+NO_ANSWER = 250003
+"""Of a request that did not come through."""
 LOGIN_REFUSED = Meaning(
     RunError,
     "Snowflake refused the login: {text}",
@@ -47,6 +50,17 @@ UNREACHABLE = Meaning(
     ConnectionLost,
     "Snowflake could not be reached: {text}",
     "are account and host of the snowflake block right, and is the network open?",
+)
+UNTRUSTED = Meaning(
+    RunError,
+    "the certificate that came from the address of Snowflake is not of a CA that is trusted here",
+    "does a proxy look into TLS on the way? set REQUESTS_CA_BUNDLE to a file with its CA, and with the public "
+    "ones where not all goes through it",
+)
+MISNAMED = Meaning(
+    RunError,
+    "the certificate that came from the address of Snowflake is of another host",
+    "correct account and host of the snowflake block",
 )
 SESSION_OVER = Meaning(ConnectionLost, "the Snowflake session ended: {text}")
 HISTORY_GONE = Meaning(
@@ -115,6 +129,11 @@ _BY_NUMBER = {
 }
 
 
+_OF_TLS = (
+    (re.compile(r"certificate.verify.failed", re.IGNORECASE), UNTRUSTED),
+    (re.compile(r"hostname .* doesn't match|hostname mismatch", re.IGNORECASE), MISNAMED),
+)
+"""Of a message that quotes the URL, which is why it is not told."""
 _BY_SQLSTATE = {"57014": CANCELLED, "57P03": NOT_READY}
 """Of numbers that are not known here: the class says that it passes."""
 _BY_TEXT = (
@@ -134,16 +153,23 @@ def translate(error: Exception) -> SnowmeltError:
     The message of a failed download may quote its URL, which is as good as a password: it is left out.
     """
     if not isinstance(error, sf.Error):
-        return ConnectionLost(
-            UNREACHABLE.what.format(text=type(error).__name__), remedy=UNREACHABLE.remedy
-        )
-    meaning = _meaning(error)
-    what = meaning.what.format(text=_text(error))
-    return meaning.kind(what, remedy=meaning.remedy, sqlstate=error.sqlstate)
+        meaning, text, sqlstate = _of_tls(str(error)) or UNREACHABLE, type(error).__name__, None
+    else:
+        meaning, text, sqlstate = _meaning(error), _text(error), error.sqlstate
+    remedy = meaning.remedy
+    if meaning is UNREACHABLE and getproxies().get("https"):
+        remedy = f"{remedy} does the proxy of HTTPS_PROXY let it through?"
+    return meaning.kind(meaning.what.format(text=text), remedy=remedy, sqlstate=sqlstate)
+
+
+def _of_tls(text: str) -> Meaning | None:
+    return next((meaning for words, meaning in _OF_TLS if words.search(text)), None)
 
 
 def _meaning(error: sf.Error) -> Meaning:
     number = error.errno or -1
+    if number == NO_ANSWER and (of_tls := _of_tls(str(error.raw_msg or error.msg))):
+        return of_tls
     for numbers, words, meaning in _BY_TEXT:
         if number in numbers and words.search(_text(error)):
             return meaning

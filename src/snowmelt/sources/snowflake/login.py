@@ -41,6 +41,7 @@ _PEM = re.compile(
 _HEADERS = re.compile(r"\s*Proc-Type:\s*(\S+)\s+DEK-Info:\s*(\S+)\s", re.ASCII)
 FORBIDDEN = frozenset({403, 290_403})
 """HTTP's 403 as the connector's errors have it, with and without its offset for HTTP."""
+LOGIN_SECONDS = 60
 _SUFFIXES = (".pem", ".p8", ".pk8", ".key", ".der", ".txt")
 
 
@@ -91,7 +92,7 @@ class Login:
             "application": "snowmelt",
             # Else NUMBER(p, s) comes as a double.
             "arrow_number_to_decimal": True,
-            "login_timeout": 60,
+            "login_timeout": LOGIN_SECONDS,
             # The connector's default is to try a request for ever.
             "network_timeout": 120,
             # A thread for each session that nothing needs: a session that ends is opened anew.

@@ -16,7 +16,7 @@ from snowflake.connector.cursor import SnowflakeCursor
 from snowmelt.errors import ConnectionLost
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.failures import translated
-from snowmelt.sources.snowflake.http import read_bodies_once
+from snowmelt.sources.snowflake.http import read_bodies_once, trust_named_cas
 from snowmelt.sources.snowflake.login import Login
 
 Row = tuple[Any, ...]
@@ -48,9 +48,11 @@ class Session:
 
     @property
     def connection(self) -> SnowflakeConnection:
-        """The live connection. Raises RunError if the login is refused, ConnectionLost if nobody answers."""
+        """The live connection. Raises UsageError for what can't be logged in with, RunError if the login is
+        refused, ConnectionLost if nobody answers."""
         if self._connection is None or self._connection.is_closed():
             arguments = self._login.arguments()
+            trust_named_cas()
             with translated():
                 self._connection = snowflake.connector.connect(**arguments)
             self._in_use, self._reader = self.warehouse, None
