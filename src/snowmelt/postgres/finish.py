@@ -79,22 +79,22 @@ def _load(connection: psycopg.Connection, table_id: int, *, locked: bool) -> Loa
     )
 
 
-def build_step(session: Session, table_id: int, tell: OnBuilding) -> bool:
+def build_step(session: Session, table_id: int, tell: OnBuilding, *, goes_on: bool = False) -> bool:
     """Build one index or foreign key of a load whose chunks are all committed; False if there is nothing to do
-    here now. Who comes first notes what there is to build."""
+    here now. Who comes first notes what there is to build. `goes_on` as in `Builds.step`."""
     with session.transaction() as connection:
         # Whoever finishes it may hold its row for as long as readers hold the target.
         load = _load(connection, table_id, locked=False)
     if load is None or load.completed:
         return False
-    if not _swaps(load) or load.furnished:
-        return load.builds(session).step(tell)
+    if not _is_furnished(load) or load.furnished:
+        return load.builds(session).step(tell, goes_on=goes_on)
     with brief(session) as connection:
         load = _load(connection, table_id, locked=True) if _alone(connection, table_id) else None
         if load is None or load.completed:
             return False
         if not load.furnished:
-            _note_post_data(session, connection, load)
+            _note(session, connection, load)
     return True
 
 
@@ -108,6 +108,32 @@ def _alone(connection: psycopg.Connection, table_id: int) -> bool:
 def _swaps(load: Load) -> bool:
     """Whether a table takes the target's place, and needs all that belongs to it."""
     return load.shadow is not None and load.shadow.way is Way.SWAP
+
+
+def _is_furnished(load: Load) -> bool:
+    """Whether it is found out what the table gets, once all rows are there."""
+    return _swaps(load) or (load.shadow is None and bool(load.plan.get("primary_key")))
+
+
+def _note(session: Session, connection: psycopg.Connection, load: Load) -> None:
+    if _swaps(load):
+        _note_post_data(session, connection, load)
+    else:
+        _note_key(session, connection, load)
+
+
+def _note_key(session: Session, connection: psycopg.Connection, load: Load) -> None:
+    """The primary key of a table that was created, unless somebody has given it one."""
+    if not any(index.is_primary for index in indexes(connection, load.target)):
+        key = _primary_key(load.target, load.plan["primary_key"])
+        names = (f"{key.name}{n or ''}" for n in itertools.count())
+        free = (
+            n for n in names if oid_of(connection, dataclasses.replace(load.target, name=n)) is None
+        )
+        name = next(free)
+        key = dataclasses.replace(key, name=name)
+        load.builds(session).note(connection, load.table_id, {name: key}, dropped=False)
+    connection.execute(query("note_furnished"), {"table_id": load.table_id})
 
 
 def _unnoted(connection: psycopg.Connection, load: Load) -> list[Index]:
@@ -173,7 +199,10 @@ def finish_load(session: Session, table_id: int) -> bool:
         count = _recounted(connection, load)
         if count is None:
             return False
-        if _swaps(load) and (not load.furnished or _unnoted(connection, load)):
+        if _is_furnished(load) and not load.furnished:
+            _note(session, connection, load)
+            return False
+        if _swaps(load) and _unnoted(connection, load):
             _note_post_data(session, connection, load)  # somebody has created an index meanwhile
             return False
         builds = load.builds(session)
@@ -183,7 +212,7 @@ def finish_load(session: Session, table_id: int) -> bool:
             return False
         if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
             return False
-        _furnish(connection, session, load)
+        _furnish(connection, load)
         if load.shadow is not None:
             _require_survived(connection, load.shadow.table, count)
             _replace(connection, load, load.shadow)
@@ -227,18 +256,9 @@ def _unbuilt(load: Load, failures: Mapping[str, str]) -> TableError:
     )
 
 
-def _furnish(connection: psycopg.Connection, session: Session, load: Load) -> None:
-    """Give a created table its primary key, and any table fresh statistics; sequences go past what was loaded."""
-    table = identifier(load.into)
-    key = load.plan.get("primary_key", []) if load.shadow is None else []
-    if key:
-        memory = session.server.settings.maintenance_work_mem
-        if memory:
-            connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
-        add: LiteralString = "ALTER TABLE {} ADD PRIMARY KEY ({})"
-        columns = sql.SQL(", ").join(map(sql.Identifier, key))
-        connection.execute(sql.SQL(add).format(table, columns))
-    connection.execute(sql.SQL("ANALYZE {}").format(table))
+def _furnish(connection: psycopg.Connection, load: Load) -> None:
+    """Give the table fresh statistics; sequences go past what was loaded."""
+    connection.execute(sql.SQL("ANALYZE {}").format(identifier(load.into)))
     if load.shadow is None:
         past_the_rows(connection, load.target, load.target)
 
