@@ -19,6 +19,7 @@ from snowmelt.status import Report, State
 from snowmelt.survey import Choice
 from tests.acceptance.nights import NOON, Nights
 from tests.acceptance.processes import Background, wait_until
+from tests.acceptance.test_pgbouncer import PGBOUNCER, pooled
 from tests.support import Database
 
 ROWS, GRACE = 40, 60.0
@@ -115,6 +116,24 @@ def test_a_killed_process_does_not_end_it(database: Database, tmp_path: Path) ->
         lambda: not database.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]),
         "the end of the backend",
     )
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+@pytest.mark.parametrize("end", ["cut", "kill"])
+def test_behind_a_pooler(database: Database, tmp_path: Path, end: str) -> None:
+    with pooled(database, 8) as pool:
+        nights = made(pool, tmp_path, seconds=0.05)
+        if end == "cut":
+            slice_of(nights.config())
+        else:
+            with Background(nights.config(), "migrate", "--stop-after", "60s") as process:
+                builder(database)
+                process.send(signal.SIGKILL)
+                process.end()
+        report = slice_of(nights.config(), 60)
+        assert report.state is State.COMPLETED, report.errors
+    assert visited(database) == ROWS
+    assert database.value(BUILT) == 1
 
 
 def test_slices_that_wait_for_it_are_not_idle(database: Database, tmp_path: Path) -> None:

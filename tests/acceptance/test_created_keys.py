@@ -81,6 +81,9 @@ def test_the_server_goes_on_with_it(nights: Nights) -> None:
         assert report.slice is not None
         assert "the server builds the index T_pkey of public.T" in (report.slice.reason or "")
         assert "waiting for a lock" in (report.slice.reason or "")
+        # Whoever holds it may do so for days.
+        waits = [slice_of(config, Ear(), 0.5).slice for _ in range(2)]
+        assert [one and one.idle for one in waits] == [1, 2]
     built = "SELECT built_at IS NOT NULL FROM migration_status.post_data"
     wait_until(lambda: database.value(built), "the index")
     ear = Ear()

@@ -34,10 +34,11 @@ def builds_of_run(session: Session, run_id: UUID) -> tuple[ServerBuild, ...]:
         return ()
     with session.transaction() as connection:
         rows = _rows(connection, {**_NO_TABLE, "run_id": run_id})
-    for table_id in dict.fromkeys(row["table_id"] for row in rows):
-        _note_advance(
-            session, table_id, [row["place"] for row in rows if row["table_id"] == table_id]
-        )
+    # Who waits for a lock comes no further, whatever it was doing before.
+    at_work = [row for row in rows if not row["waits"]]
+    for table_id in dict.fromkeys(row["table_id"] for row in at_work):
+        places = [row["place"] for row in at_work if row["table_id"] == table_id]
+        _note_advance(session, table_id, places)
     with session.transaction() as connection:
         return tuple(_told(connection, row) for row in rows)
 

@@ -139,7 +139,7 @@ SELECT d.table_id, d.target_schema || '.' || d.target_table AS table, d.kind, d.
        CASE WHEN g.tuples_total > 0 THEN g.tuples_done::float8 / g.tuples_total
             WHEN g.blocks_total > 0 THEN g.blocks_done::float8 / g.blocks_total END AS share,
        coalesce(a.wait_event_type = 'Lock', false) AS waits,
-       jsonb_build_array(d.post_data_id, k.pid, g.phase, g.blocks_done, g.tuples_done, g.partitions_done) AS place
+       jsonb_build_array(d.post_data_id, g.phase, g.blocks_done, g.tuples_done, g.partitions_done) AS place
 FROM migration_status.post_data d
 JOIN pg_locks k ON k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
     AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
