@@ -106,6 +106,19 @@ def test_one_that_somebody_has_given_it_stays(nights: Nights) -> None:
     assert nights.loaded() == nights.rows()
 
 
+def test_a_run_that_release_0_6_0_began_gets_it(nights: Nights) -> None:
+    slice_of(nights.config(), Ear(one_chunk=True))
+    for statement in (
+        "ALTER TABLE migration_status.post_data DROP begun_at, DROP ended_at",
+        "ALTER TABLE migration_status.load DROP building, DROP advanced_at",
+        "DELETE FROM migration_status.ledger_version WHERE version = 8",
+    ):
+        nights.database.execute(statement)
+    assert slice_of(nights.config(), Ear()).resumed
+    assert nights.database.execute(KEYS) == [("T_pkey", "PRIMARY KEY (id)")]
+    assert nights.loaded() == nights.rows()
+
+
 def test_one_of_an_aborted_run_is_not_built_by_another(nights: Nights) -> None:
     database = nights.database
     slice_of(nights.config(), Ear(one_chunk=True))
