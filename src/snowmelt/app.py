@@ -35,7 +35,7 @@ from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.recording import Recording, refused
 from snowmelt.restoration import log_restored, restore
 from snowmelt.runner import Crew
-from snowmelt.slices import IDLE_LIMIT, Slice, reason_of, stuck
+from snowmelt.slices import IDLE_LIMIT, ServerBuild, Slice, reason_of, stuck
 from snowmelt.staffing import Staffing
 from snowmelt.status import PARTIAL, Report, RunStatus, State
 from snowmelt.stop import ABORTED, Stop
@@ -194,7 +194,8 @@ class Mover:
             if not all(one.closed for one in work):
                 waited = [gate.reason for gate in gates.values() if gate.reason]
                 late = ((str(table), seconds) for table, seconds in crew.too_late.items())
-                reasons.append(reason_of(stop.reason, crew.in_flight.cut_off, late, waited))
+                builds = self._server_builds(plan, stop)
+                reasons.append(reason_of(stop.reason, crew.in_flight.cut_off, late, waited, builds))
         return "; ".join(reasons) or None
 
     def _judge(
@@ -219,12 +220,22 @@ class Mover:
             if not any(one.is_open(plan.run_id) for one in runs):
                 return None
             # A slice is in all of them, and one that moved something into one database has come further.
+            builds = [build for one in runs for build in one.server_builds(plan.run_id)]
             idle = min(one.idle_slices(plan.run_id) for one in runs)
             if idle >= IDLE_LIMIT:
                 for one in runs:
                     one.give_up(plan.run_id)
-                stop.fail(stuck(str(plan.run_id), reason))
+                stop.fail(stuck(str(plan.run_id), reason or "; ".join(map(str, builds))))
         return idle
+
+    def _server_builds(self, plan: Plan, stop: Stop) -> list[ServerBuild]:
+        """What the servers go on with for the run; nothing of one that can't be asked just now."""
+        try:
+            with self._ledgers(stop) as ledgers:
+                return [one for each in ledgers for one in each.runs.server_builds(plan.run_id)]
+        except SnowmeltError as error:
+            _log.debug("builds are not known: %s", error, extra={"action": "builds_unknown"})
+            return []
 
     def _leave(self) -> None:
         """Exit now. What the process was about is free again at once, or after a lease."""
@@ -263,6 +274,7 @@ class Mover:
                         only=targets,
                         halt=halt,
                         sessions=sessions,
+                        goes_on=deadline is not None,
                     )
                 except SnowmeltError as error:
                     _log.warning("%s", error, extra={"action": "indexes_missing"})
@@ -334,6 +346,8 @@ class Mover:
         for database in ledgers:
             drop_staging(database.session, [load.table_id for load in database.loads.of(run_id)])
             database.loads.drop_shadows(run_id)
+            if database.keeps_house:
+                database.loads.forget_noted(run_id)
         self._give_back({load.target for load in loads}, Threads())
         try:
             self._origins.tidy(Tag(run_id), loads)

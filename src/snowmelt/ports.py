@@ -323,9 +323,10 @@ class Loads(Protocol):
         """
         ...
 
-    def build(self, table_id: int, tell: OnBuilding) -> bool:
+    def build(self, table_id: int, tell: OnBuilding, *, goes_on: bool = False) -> bool:
         """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
-        do just now. `tell` hears from other threads how far it is."""
+        do just now. `tell` hears from other threads how far it is. `goes_on`: what takes long the server ends,
+        should this process be gone by then."""
         ...
 
     def finish(self, table_id: int) -> bool:

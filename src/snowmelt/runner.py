@@ -322,7 +322,8 @@ class Crew:
     def _build(self, hands: Hands, work: TableWork) -> bool:
         """Build something of the table; the others of this process hear that there may be more to do."""
         tell = partial(self._observer.building, work.table)
-        built = hands.loads.build(work.table.table_id, tell)
+        goes_on = self._deadline is not None
+        built = hands.loads.build(work.table.table_id, tell, goes_on=goes_on)
         if built:
             self._news.set()
         return built

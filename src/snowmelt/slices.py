@@ -12,6 +12,7 @@ from snowmelt.formats import duration
 IDLE_LIMIT = 3
 """So many slices in a row that bring a run no further fail it: the next ones would not either."""
 _NAMED = 3
+_STILL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,36 @@ class CutOff:
     def __str__(self) -> str:
         what = "the finish" if self.chunk_id is None else f"chunk {self.chunk_id}"
         return f"{what} of {self.table} after {duration(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBuild:
+    """An index or a foreign key that a backend of the server is building, whether its client is there or not.
+
+    `phase` and `share` are the server's, where it tells them; `advanced_seconds`: so long ago it was last seen to
+    have come further, None where nobody has looked.
+    """
+
+    table: str
+    kind: str
+    name: str
+    pid: int
+    seconds: float
+    phase: str = ""
+    share: float | None = None
+    waits: bool = False
+    advanced_seconds: float | None = None
+
+    def __str__(self) -> str:
+        told = [f"pid {self.pid}", f"for {duration(self.seconds)}"]
+        if self.phase:
+            share = f" {self.share:.0%}" if self.share is not None else ""
+            told.append(f"{self.phase}{share}")
+        if self.waits:
+            told.append("waiting for a lock")
+        if self.advanced_seconds is not None and self.advanced_seconds > _STILL_SECONDS:
+            told.append(f"no further for {duration(self.advanced_seconds)}")
+        return f"the server builds the {self.kind} {self.name} of {self.table} ({', '.join(told)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +115,25 @@ def reason_of(
     cut_off: Iterable[CutOff],
     too_late: Iterable[tuple[str, float]],
     waited: Iterable[str],
+    builds: Iterable[ServerBuild] = (),
 ) -> str:
     """Why a process left a run that is not ended, in a sentence or two.
 
     `stopped`: what told it to; `too_late`: tables of which no chunk was begun any more, and the seconds that one
-    takes; `waited`: what the workers waited for at the end.
+    takes; `waited`: what the workers waited for at the end; `builds`: what the server goes on with.
     """
     told = []
-    if cuts := _some(map(str, cut_off)):
+    builds = list(builds)
+    going_on = {one.table for one in builds}
+    cuts_of = (one for one in cut_off if one.chunk_id is not None or one.table not in going_on)
+    if cuts := _some(map(str, cuts_of)):
         told.append(f"the time was up, and cut off: {cuts}")
     if late := _some(
         f"a chunk of {table} takes {duration(seconds)}" for table, seconds in too_late
     ):
         told.append(f"not enough time was left: {late}")
+    if going := _some(map(str, builds)):
+        told.append(going)
     told += [f"the workers waited: {one}" for one in waited]
     if not told:
         told.append(stopped or "what is left is in other hands")

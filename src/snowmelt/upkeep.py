@@ -129,7 +129,10 @@ class Upkeep:
         """Forget indexes of a target that are not back, all or those that are named. Raises UnknownName."""
         target = self._job(name).target
         database = self._databases[target.database]
-        return give_up(database.session, target, indexes) if database.keeps_house else ()
+        if not database.keeps_house:
+            return ()
+        migrate_ledger(database.session)
+        return give_up(database.session, target, indexes)
 
     def _job(self, name: str) -> TableJob:
         jobs = self._config.jobs()

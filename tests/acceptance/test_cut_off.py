@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,15 @@ def backends(database: Database) -> int:
             "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
     )
+
+
+def end_builds(database: Database) -> None:
+    """Those that the server goes on with alone: there is one."""
+    ended = database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND query LIKE '%CREATE%INDEX%'"
+    )
+    assert ended == [(True,)]
 
 
 def nothing_is_left(database: Database) -> None:
@@ -200,37 +209,47 @@ def create_target_of(database: Database) -> None:
     database.execute('CREATE TABLE "T" (id bigint PRIMARY KEY, seen timestamp, note text)')
 
 
-@pytest.mark.parametrize("about", [_merging, _building])
-def test_a_statement_at_the_target(
-    database: Database, tmp_path: Path, about: Callable[[Database, Path], Nights]
-) -> None:
-    nights = about(database, tmp_path)
+def test_a_statement_at_the_target(database: Database, tmp_path: Path) -> None:
+    nights = _merging(database, tmp_path)
     nights.run(f"INSERT INTO T SELECT i, {NOON}, 'n' || i FROM range(50) t(i)")
     with leaving_nothing():
         report = slice_of(nights.config(parallel_threads=2), 2)
     assert report.state is State.PARTIAL
     assert "cut off: " in ((report.slice and report.slice.reason) or "")
     nothing_is_left(database)
-    if about is _merging:
-        database.execute('DROP TRIGGER late ON "T"')
-    else:
-        database.execute(
-            "CREATE OR REPLACE FUNCTION linger(x bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT x'"
-        )
+    database.execute('DROP TRIGGER late ON "T"')
     assert slice_of(nights.config(), 60).state is State.COMPLETED
     assert nights.loaded() == nights.rows()
-    if about is _building:
-        assert database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'slow'::regclass")
+
+
+def test_a_build_is_left_to_the_server(database: Database, tmp_path: Path) -> None:
+    """The process holds nothing of it; when its session is ended, another builds it."""
+    nights = _building(database, tmp_path)
+    nights.run(f"INSERT INTO T SELECT i, {NOON}, 'n' || i FROM range(50) t(i)")
+    with leaving_nothing():
+        report = slice_of(nights.config(parallel_threads=2), 2)
+    assert report.state is State.PARTIAL
+    assert "the server builds the index slow" in ((report.slice and report.slice.reason) or "")
+    end_builds(database)
+    nothing_is_left(database)
+    database.execute(
+        "CREATE OR REPLACE FUNCTION linger(x bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT x'"
+    )
+    assert slice_of(nights.config(), 60).state is State.COMPLETED
+    assert nights.loaded() == nights.rows()
+    assert database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'slow'::regclass")
 
 
 def test_indexes_that_come_back_after_a_failure(database: Database, tmp_path: Path) -> None:
-    """The run has failed before its time was up, and what it had dropped takes longer than that."""
+    """The run has failed before its time was up, and what it had dropped takes longer than that: the server goes
+    on with it."""
     nights = _building(database, tmp_path)
     database.execute('ALTER TABLE "T" ADD CHECK (id < 40)')
     nights.run(f"INSERT INTO T SELECT i, {NOON}, 'n' || i FROM range(50) t(i)")
     with leaving_nothing():
         report = slice_of(nights.config(parallel_threads=1), 3)
     assert report.state is State.FAILED
+    end_builds(database)
     nothing_is_left(database)
     missing = "SELECT count(*) FROM migration_status.post_data WHERE attached_at IS NULL"
     assert database.value(missing) >= 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import PollingStatus
+from psycopg.pq import PollingStatus, TransactionStatus
 from psycopg.pq.abc import PGcancelConn
 
 from snowmelt.errors import RunError, SnowmeltError, UsageError
@@ -134,6 +134,7 @@ class Session:
         self._halt = halt or threading.Event()
         self._connection: psycopg.Connection | None = None
         self._reached = reached
+        self._goes_on = False
 
     @property
     def connection(self) -> psycopg.Connection:
@@ -185,20 +186,48 @@ class Session:
                 self.close()
             raise translate(error) from error
 
+    @contextmanager
+    def handing_over(self) -> Iterator[psycopg.Connection]:
+        """A durable transaction that the block ends by what it sends; if it does not, it is rolled back."""
+        connection = self.connection
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SET LOCAL synchronous_commit = on")
+            yield connection
+        except psycopg.Error as error:
+            raise translate(error) from error
+        finally:
+            if (
+                connection.broken
+                or connection.info.transaction_status is not TransactionStatus.IDLE
+            ):
+                self.close()
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """While the block waits for what the server is to end without its client: `interrupt` leaves it to it."""
+        self._goes_on = True
+        try:
+            yield
+        finally:
+            self._goes_on = False
+
     def interrupt(self) -> None:
         """From another thread: end what the connection is doing, at both of its ends.
 
         Whoever uses it finds it lost, and the session's next use opens another. The server is told besides: a
-        backend in the middle of a statement that asks nothing of its client does not notice that it is gone.
+        backend in the middle of a statement that asks nothing of its client does not notice that it is gone. It
+        is not told where it is to go on by itself.
         """
         connection = self._connection
         if connection is None:
             return
         try:
-            cancel = connection.pgconn.cancel_conn()
+            cancel = None if self._goes_on else connection.pgconn.cancel_conn()
             with socket.socket(fileno=os.dup(connection.fileno())) as mine:
                 mine.shutdown(socket.SHUT_RDWR)
-            _tell(cancel)
+            if cancel is not None:
+                _tell(cancel)
         except (psycopg.Error, OSError) as error:
             # Closed meanwhile, or the server can't be told: then it has not been lost, or ends by its keepalives.
             _log.debug("not interrupted: %s", error)

@@ -27,6 +27,8 @@ _RETRIABLE = (
     pg.ConfigurationLimitExceeded,
     pg.ObjectInUse,
 )
+PASSING = tuple(sorted(str(kind.sqlstate) for kind in _RETRIABLE))
+"""SQLSTATEs of what passes by itself."""
 _SERVER_GONE = (
     pg.AdminShutdown,
     pg.CrashShutdown,

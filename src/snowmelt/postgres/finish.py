@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, LiteralString
-from uuid import UUID
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -19,19 +16,27 @@ from snowmelt.choices import Mode
 from snowmelt.errors import CountMismatch, RetriableError, SnowmeltError, TableError
 from snowmelt.model import TargetTable
 from snowmelt.ports import OnBuilding
-from snowmelt.postgres.builds import FINISH, Builds
+from snowmelt.postgres.builds import FINISH
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import count_within, identifier
-from snowmelt.postgres.exchange import Name, carry_early, exchange, statistics_made
+from snowmelt.postgres.exchange import Name, exchange, statistics_made
 from snowmelt.postgres.failures import translate
+from snowmelt.postgres.furnishing import (
+    Load,
+    gets_more,
+    load_of,
+    names_in,
+    note_rest,
+    swaps,
+    unnoted,
+)
 from snowmelt.postgres.locks import lock_writers_out, patiently
 from snowmelt.postgres.marks import advance_mark
-from snowmelt.postgres.post_data import Index, foreign_keys, indexes
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.rollback import drop_kept, kept
 from snowmelt.postgres.sequences import past_the_rows
-from snowmelt.postgres.shadow import Shadow, drop_table, oid_of, shadow_of
+from snowmelt.postgres.shadow import Shadow, drop_table, oid_of
 from snowmelt.postgres.truncate import note_removal
 from snowmelt.postgres.upkeep import drop_staging
 from snowmelt.replacement import Way
@@ -39,62 +44,22 @@ from snowmelt.replacement import Way
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A load as the ledger has it when it is about to be finished."""
-
-    table_id: int
-    run_id: UUID
-    target: TargetTable
-    shadow: Shadow | None
-    plan: Mapping[str, Any]
-    planned_rows: int | None
-    completed: bool
-    furnished: bool
-
-    @property
-    def into(self) -> TargetTable:
-        return self.shadow.table if self.shadow else self.target
-
-    def builds(self, session: Session) -> Builds:
-        return Builds(session, self.target, self.into, self.table_id)
-
-
-def _load(connection: psycopg.Connection, table_id: int, *, locked: bool) -> Load | None:
-    cursor = connection.cursor(row_factory=dict_row)
-    statement = query("lock_load") if locked else query("read_load")
-    row = cursor.execute(statement, {"table_id": table_id}).fetchone()
-    if row is None:
-        return None
-    plan = row["plan"] if isinstance(row["plan"], dict) else {}
-    return Load(
-        table_id,
-        row["run_id"],
-        TargetTable("", row["target_schema"], row["target_table"]),
-        shadow_of(plan, row["target_schema"]),
-        plan,
-        row["planned_rows"],
-        row["completed"],
-        row["furnished"],
-    )
-
-
-def build_step(session: Session, table_id: int, tell: OnBuilding) -> bool:
+def build_step(session: Session, table_id: int, tell: OnBuilding, *, goes_on: bool = False) -> bool:
     """Build one index or foreign key of a load whose chunks are all committed; False if there is nothing to do
-    here now. Who comes first notes what there is to build."""
+    here now. Who comes first notes what there is to build. `goes_on` as in `Builds.step`."""
     with session.transaction() as connection:
         # Whoever finishes it may hold its row for as long as readers hold the target.
-        load = _load(connection, table_id, locked=False)
+        load = load_of(connection, table_id, locked=False)
     if load is None or load.completed:
         return False
-    if not _swaps(load) or load.furnished:
-        return load.builds(session).step(tell)
+    if not gets_more(load) or load.furnished:
+        return load.builds(session).step(tell, goes_on=goes_on)
     with brief(session) as connection:
-        load = _load(connection, table_id, locked=True) if _alone(connection, table_id) else None
+        load = load_of(connection, table_id, locked=True) if _alone(connection, table_id) else None
         if load is None or load.completed:
             return False
         if not load.furnished:
-            _note_post_data(session, connection, load)
+            note_rest(session, connection, load)
     return True
 
 
@@ -103,54 +68,6 @@ def _alone(connection: psycopg.Connection, table_id: int) -> bool:
         query("lock_chunk"), {"table_id": table_id, "chunk_id": FINISH}
     ).fetchone()
     return bool(row and row[0])
-
-
-def _swaps(load: Load) -> bool:
-    """Whether a table takes the target's place, and needs all that belongs to it."""
-    return load.shadow is not None and load.shadow.way is Way.SWAP
-
-
-def _unnoted(connection: psycopg.Connection, load: Load) -> list[Index]:
-    if oid_of(connection, load.target) is None:
-        return []
-    noted = {name for name, _ in _names(connection, load)}
-    return [
-        index
-        for index in indexes(connection, load.target)
-        if index.is_valid and index.name not in noted
-    ]
-
-
-def _names(connection: psycopg.Connection, load: Load) -> list[tuple[str, str]]:
-    """The names of indexes in the target, and on the table in its stead."""
-    names = {"schema": load.target.schema, "built_on": load.into.name}
-    return connection.execute(query("noted_indexes"), names).fetchall()
-
-
-def _note_post_data(session: Session, connection: psycopg.Connection, load: Load) -> None:
-    builds, into = load.builds(session), load.into
-    taken = {built_as for _, built_as in _names(connection, load)}
-    if oid_of(connection, load.target) is None:
-        key = load.plan.get("primary_key", [])
-        made = [_primary_key(load.target, key)] if key and not taken else []
-    else:
-        carry_early(connection, load.target, into, f"{into.name}_s")
-        made = _unnoted(connection, load)
-    free = (name for n in itertools.count() if (name := f"{into.name}_{n}") not in taken)
-    named = dict(zip(free, made, strict=False))
-    builds.note(connection, load.table_id, named, dropped=False)
-    if not load.furnished:
-        keys = {key.name: key for key in foreign_keys(connection, load.target)}
-        builds.note(connection, load.table_id, keys, dropped=False)
-    connection.execute(query("note_furnished"), {"table_id": load.table_id})
-
-
-def _primary_key(target: TargetTable, columns: list[str]) -> Index:
-    listed = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-    name = f"{target.name.encode()[:58].decode(errors='ignore')}_pkey"
-    return Index(
-        name, f"btree ({listed})", tuple(columns), is_unique=True, is_primary=True, constraint="p"
-    )
 
 
 def finish_load(session: Session, table_id: int) -> bool:
@@ -165,7 +82,7 @@ def finish_load(session: Session, table_id: int) -> bool:
     with brief(session) as connection:
         if not _alone(connection, table_id):
             return False
-        load = _load(connection, table_id, locked=True)
+        load = load_of(connection, table_id, locked=True)
         if load is None:
             return False
         if load.completed:
@@ -173,8 +90,11 @@ def finish_load(session: Session, table_id: int) -> bool:
         count = _recounted(connection, load)
         if count is None:
             return False
-        if _swaps(load) and (not load.furnished or _unnoted(connection, load)):
-            _note_post_data(session, connection, load)  # somebody has created an index meanwhile
+        if gets_more(load) and not load.furnished:
+            note_rest(session, connection, load)
+            return False
+        if swaps(load) and unnoted(connection, load):
+            note_rest(session, connection, load)  # somebody has created an index meanwhile
             return False
         builds = load.builds(session)
         if failures := builds.failures():
@@ -183,7 +103,7 @@ def finish_load(session: Session, table_id: int) -> bool:
             return False
         if not connection.execute(query("complete_load"), {"table_id": table_id}).rowcount:
             return False
-        _furnish(connection, session, load)
+        _furnish(connection, load)
         if load.shadow is not None:
             _require_survived(connection, load.shadow.table, count)
             _replace(connection, load, load.shadow)
@@ -227,18 +147,9 @@ def _unbuilt(load: Load, failures: Mapping[str, str]) -> TableError:
     )
 
 
-def _furnish(connection: psycopg.Connection, session: Session, load: Load) -> None:
-    """Give a created table its primary key, and any table fresh statistics; sequences go past what was loaded."""
-    table = identifier(load.into)
-    key = load.plan.get("primary_key", []) if load.shadow is None else []
-    if key:
-        memory = session.server.settings.maintenance_work_mem
-        if memory:
-            connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [memory])
-        add: LiteralString = "ALTER TABLE {} ADD PRIMARY KEY ({})"
-        columns = sql.SQL(", ").join(map(sql.Identifier, key))
-        connection.execute(sql.SQL(add).format(table, columns))
-    connection.execute(sql.SQL("ANALYZE {}").format(table))
+def _furnish(connection: psycopg.Connection, load: Load) -> None:
+    """Give the table fresh statistics; sequences go past what was loaded."""
+    connection.execute(sql.SQL("ANALYZE {}").format(identifier(load.into)))
     if load.shadow is None:
         past_the_rows(connection, load.target, load.target)
 
@@ -273,7 +184,7 @@ def _counted(connection: psycopg.Connection, load: Load, shadow: Shadow) -> int:
 def _swap(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     names = [
         Name("index", load.target.schema, built_as, name)
-        for name, built_as in _names(connection, load)
+        for name, built_as in names_in(connection, load)
     ]
     names += statistics_made(connection, load.target, f"{shadow.table.name}_s")
     aside = shadow.previous
@@ -298,7 +209,7 @@ def _swap(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
 def _move_in(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     """Into a name that is free."""
     rename: LiteralString = "ALTER TABLE {} RENAME TO {}"
-    for name, built_as in _names(connection, load):
+    for name, built_as in names_in(connection, load):
         index: LiteralString = "ALTER INDEX {} RENAME TO {}"
         place = sql.Identifier(load.target.schema, built_as)
         connection.execute(sql.SQL(index).format(place, sql.Identifier(name)))

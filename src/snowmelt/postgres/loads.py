@@ -174,6 +174,11 @@ class PostgresLoads:
         """Drop a table from a run, for a restart of it, with what was loaded beside its target."""
         abandon_load(self._session, run_id, table_id)
 
+    def forget_noted(self, run_id: UUID) -> None:
+        """Forget what was to be built on targets of an aborted run, but for what was dropped from them."""
+        with brief(self._session) as connection:
+            connection.execute(query("forget_noted"), {"run_id": run_id, "table_id": None})
+
     def drop_shadows(self, run_id: UUID) -> None:
         """Drop what an aborted run has loaded beside its targets."""
         drop_shadows(self._session, run_id)
@@ -192,10 +197,10 @@ class PostgresLoads:
         """Make the target ready for rows: the table in its stead, indexes that are dropped meanwhile."""
         prepare_load(self._session, table_id, wishes)
 
-    def build(self, table_id: int, tell: OnBuilding) -> bool:
+    def build(self, table_id: int, tell: OnBuilding, *, goes_on: bool = False) -> bool:
         """Build one index or foreign key of a table whose chunks are all committed; False if there is nothing to
-        do here just now."""
-        return build_step(self._session, table_id, tell)
+        do here just now. `goes_on`: what takes long the server ends, should this process be gone by then."""
+        return build_step(self._session, table_id, tell, goes_on=goes_on)
 
     def finish(self, table_id: int) -> bool:
         """Complete a table if every chunk is committed and all is built; False if some are not, or not any more,

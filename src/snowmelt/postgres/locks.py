@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from snowmelt.errors import Blocked, Refused
 from snowmelt.model import TargetTable
+from snowmelt.postgres.connect import Session
 
 LOCK_MS = 300
 """For one try at a lock that readers queue behind."""
@@ -88,6 +89,12 @@ def patiently(
             if time.monotonic() > deadline:
                 raise _blocked(connection, tables, tried, purpose, patience) from error
             time.sleep(PAUSE_SECONDS)
+
+
+def held_by(session: Session, table: TargetTable) -> str:
+    """Who holds locks on a table just now; empty where nobody does."""
+    with session.transaction() as connection:
+        return _holders(connection, table, datetime.max.replace(tzinfo=UTC))
 
 
 def _blocked(

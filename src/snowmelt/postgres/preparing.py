@@ -13,11 +13,11 @@ from psycopg.rows import dict_row
 from snowmelt.choices import Mode
 from snowmelt.errors import TableError
 from snowmelt.model import Column, TargetTable
-from snowmelt.postgres.builds import Builds
+from snowmelt.postgres.builds import FINISH, Builds
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.ddl import add_columns_within, create_within
-from snowmelt.postgres.locks import patiently
+from snowmelt.postgres.locks import patiently, refusing_blocked
 from snowmelt.postgres.post_data import PostData, foreign_keys, indexes
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import Shadow, create_shadow, drop_table, oid_of, shadow_of
@@ -63,7 +63,7 @@ def prepare_load(session: Session, table_id: int, wishes: Wishes) -> None:
         if shadow is not None and oid_of(connection, target) is not None:
             kept: list[PostData] = [*indexes(connection, target), *foreign_keys(connection, target)]
             builds.forget_changed(connection, {(one.kind, one.name): one for one in kept})
-        builds.reopen()
+        builds.reopen(load["run_id"])
         if shadow is not None:
             _stand_in(connection, target, shadow, wishes, rows=done["rows_written"])
             if wishes.any_rows:
@@ -149,6 +149,22 @@ def abandon_load(session: Session, run_id: UUID, table_id: int) -> None:
         cursor = connection.cursor(row_factory=dict_row)
         load = cursor.execute(query("lock_load"), {"table_id": table_id}).fetchone()
         shadow = shadow_of(load["plan"], load["target_schema"]) if load else None
+        if load is not None:
+            target = TargetTable("", load["target_schema"], load["target_table"])
+            _await_builders(connection, table_id, shadow.table if shadow else target)
         if shadow is not None:
             drop_table(connection, shadow.table)
+        connection.execute(query("forget_noted"), {"run_id": run_id, "table_id": table_id})
         connection.execute(query("abandon_load"), {"run_id": run_id, "table_id": table_id})
+
+
+def _await_builders(connection: psycopg.Connection, table_id: int, into: TargetTable) -> None:
+    """Wait for who builds on a load's table, or finishes it. Raises Refused with who that is."""
+    lock = {"table_id": table_id, "chunk_id": FINISH}
+    with refusing_blocked():
+        patiently(
+            connection,
+            (into,),
+            lambda: connection.execute(query("await_finish"), lock),
+            purpose="plan the table anew",
+        )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from snowmelt.errors import Refused
 from snowmelt.model import TargetTable
 from snowmelt.postgres.builds import Builds
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.post_data import Index, from_json
 from snowmelt.postgres.queries import query
+from snowmelt.postgres.server_builds import builds_on
+from snowmelt.slices import ServerBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,27 @@ def builds_of(session: Session, target: TargetTable) -> Builds:
     return Builds(session, target, target)
 
 
+def builds_at(session: Session, target: TargetTable) -> tuple[ServerBuild, ...]:
+    """What any session builds for the target just now."""
+    with session.transaction() as connection:
+        return builds_on(connection, target)
+
+
 def give_up(session: Session, target: TargetTable, only: Sequence[str]) -> tuple[Index, ...]:
-    """Forget what is not back, or those of it that are named; returns what is forgotten."""
+    """Forget what is not back, or those of it that are named; returns what is forgotten.
+
+    Raises Refused, and nothing is forgotten, while one of them is being built.
+    """
     names = {"schema": target.schema, "table": target.name, "names": list(only)}
     with session.transaction(durable=True) as connection:
         rows = connection.execute(query("give_up_post_data"), names).fetchall()
+        held = [one for one in builds_on(connection, target) if not only or one.name in only]
+        if held:
+            raise Refused(
+                f"{'; '.join(map(str, held))}: nothing is forgotten",
+                table=str(target),
+                remedy="wait for it, or end it with pg_terminate_backend(pid); then run again",
+            )
     found = (from_json("index", definition) for _, definition in rows)
     return tuple(one for one in found if isinstance(one, Index))
 

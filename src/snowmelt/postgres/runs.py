@@ -14,7 +14,8 @@ from snowmelt.model import Identity
 from snowmelt.postgres.claims import brief, evict
 from snowmelt.postgres.connect import Session
 from snowmelt.postgres.queries import query
-from snowmelt.slices import Span, in_a_row
+from snowmelt.postgres.server_builds import builds_of_run
+from snowmelt.slices import ServerBuild, Span, in_a_row
 from snowmelt.status import RunStatus, State, TableStatus
 
 ABORT_PATIENCE_SECONDS = 30.0
@@ -77,6 +78,10 @@ class PostgresRuns:
         with self._session.transaction() as connection:
             rows = connection.execute(query("slices"), {"run_id": run_id}).fetchall()
         return in_a_row(Span(*row) for row in rows)
+
+    def server_builds(self, run_id: UUID) -> tuple[ServerBuild, ...]:
+        """What the server goes on building for the run; it is noted how far it is."""
+        return builds_of_run(self._session, run_id)
 
     def give_up(self, run_id: UUID) -> None:
         """Note that the run is failed for them: those that come after count anew."""

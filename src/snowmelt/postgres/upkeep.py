@@ -16,6 +16,7 @@ from snowmelt.errors import Blocked, ConnectionLost, RetriableError, TableError
 from snowmelt.model import SourceTable, TargetTable
 from snowmelt.postgres.claims import brief
 from snowmelt.postgres.connect import Session
+from snowmelt.postgres.locks import held_by
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.rollback import Kept, drop_kept, kept
 from snowmelt.postgres.shadow import drop_table
@@ -122,8 +123,13 @@ class Cleaning:
         """Drop them; returns those that are left."""
         left: list[Left] = []
         for table in tables:
-            with _leaving(str(table), left), _short(self._session) as connection:
-                drop_table(connection, table)
+            with _leaving(str(table), left):
+                try:
+                    with _short(self._session) as connection:
+                        drop_table(connection, table)
+                except Blocked:
+                    who = held_by(self._session, table) or "another session"
+                    left.append(Left(str(table), f"it is held by {who}"))
         return tuple(left)
 
     def workers(self) -> tuple[Mapping[UUID, str], Mapping[UUID, str]]:

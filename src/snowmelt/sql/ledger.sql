@@ -155,6 +155,10 @@ SELECT pg_try_advisory_xact_lock(hashtextextended(format('snowmelt chunk %%s %%s
 SELECT pg_try_advisory_xact_lock_shared(
     hashtextextended(format('snowmelt chunk %%s %%s', %(table_id)s::bigint, %(chunk_id)s::int), 0))
 
+-- name: await_finish
+SELECT pg_advisory_xact_lock(
+    hashtextextended(format('snowmelt chunk %%s %%s', %(table_id)s::bigint, %(chunk_id)s::int), 0))
+
 -- name: evict_chunk
 SELECT pg_terminate_backend(pid)
 FROM pg_locks
@@ -398,17 +402,18 @@ SELECT EXISTS (SELECT 1 FROM migration_status.load
 -- name: slices
 -- Processes of a run that are alive, and those with a deadline that began after it last came any further and left it, or
 -- vanished, with something to do. To split chunks is not to come further: it could be done for days. A table that was
--- planned anew has no chunks any more that tell what was done of it.
+-- planned anew has no chunks any more that tell what was done of it. A build that the server goes on with comes further
+-- when it is seen to, and so does one that has ended: it is tried so often and no more.
 SELECT w.deadline IS NOT NULL AS bounded, w.started_at,
        CASE WHEN v.vanished THEN w.heartbeat_at ELSE w.ended_at END AS ended_at
 FROM migration_status.run r
 CROSS JOIN LATERAL (
     SELECT max(greatest(l.planned_at, (l.replanned -> -1 ->> 'at')::timestamptz, l.completed_at, l.furnished_at,
-                        c.moved_at, b.built_at)) AS moved_at
+                        l.advanced_at, c.moved_at, b.built_at)) AS moved_at
     FROM migration_status.load l
     CROSS JOIN LATERAL (SELECT max(completed_at) AS moved_at
                         FROM migration_status.chunk WHERE table_id = l.table_id) c
-    CROSS JOIN LATERAL (SELECT max(greatest(dropped_at, built_at, attached_at)) AS built_at
+    CROSS JOIN LATERAL (SELECT max(greatest(dropped_at, built_at, attached_at, ended_at)) AS built_at
                         FROM migration_status.post_data WHERE table_id = l.table_id) b
     WHERE l.run_id = r.run_id) p
 JOIN migration_status.worker w USING (run_id)

@@ -121,19 +121,18 @@ ORDER BY set_at;
 -- name: index_builds
 -- Which indexes and foreign keys are missing until they are built, and how far is the server with each?
 SELECT p.target_schema || '.' || p.target_table AS target, p.kind, p.name,
-       CASE WHEN p.failed_at IS NOT NULL THEN 'failed' WHEN p.built_at IS NOT NULL THEN 'built'
-            WHEN g.pid IS NOT NULL THEN 'building' ELSE 'waiting' END AS status,
-       g.phase, round((100 * CASE WHEN g.tuples_total > 0 THEN g.tuples_done::numeric / g.tuples_total
+       CASE WHEN p.failed_at IS NOT NULL THEN 'failed' WHEN k.pid IS NOT NULL THEN 'building'
+            WHEN p.built_at IS NOT NULL THEN 'built' ELSE 'waiting' END AS status,
+       k.pid, p.begun_at, g.phase, round((100 * CASE WHEN g.tuples_total > 0 THEN g.tuples_done::numeric / g.tuples_total
                                   WHEN g.blocks_total > 0 THEN g.blocks_done::numeric / g.blocks_total END), 1)
            AS percent_of_phase,
        p.dropped_at, p.attempts, p.error_message
 FROM migration_status.post_data p
-LEFT JOIN LATERAL (
-    SELECT b.* FROM pg_stat_progress_create_index b
-    JOIN pg_class c ON c.oid = b.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_stat_activity a USING (pid)
-    WHERE n.nspname = p.target_schema AND c.relname = p.built_on
-      AND position(quote_ident(p.built_as) IN a.query) > 0) g ON true
+LEFT JOIN pg_locks k ON k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+    AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (k.classid::bigint << 32 | k.objid::bigint)
+        = hashtextextended(format('snowmelt build %s', p.post_data_id), 0)
+LEFT JOIN pg_stat_progress_create_index g ON g.pid = k.pid
 WHERE p.attached_at IS NULL
 ORDER BY p.post_data_id;
 

@@ -47,14 +47,17 @@ VALUES (
 
 -- name: next_post_data
 -- Indexes side by side, then what takes the table for itself, then foreign keys, which are quicker with indexes. One
--- that another session builds is passed over.
+-- that another session builds is passed over, and one that it has announced just now. What was not dropped from the
+-- target is of one load alone.
 SELECT post_data_id, kind, name, built_as, definition, built_at IS NOT NULL AS is_built, attempts
 FROM migration_status.post_data d
 WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(built_on)s
-  AND attached_at IS NULL AND failed_at IS NULL
+  AND (dropped_at IS NOT NULL OR table_id = %(table_id)s::bigint)
+  AND attached_at IS NULL AND failed_at IS NULL AND begun_at IS NULL
   AND (kind = 'index' AND built_at IS NULL OR NOT EXISTS (
       SELECT FROM migration_status.post_data x
       WHERE x.target_schema = %(schema)s AND x.target_table = %(table)s AND x.built_on = %(built_on)s
+        AND (x.dropped_at IS NOT NULL OR x.table_id = %(table_id)s::bigint)
         AND x.kind = 'index' AND x.attached_at IS NULL AND x.failed_at IS NULL
         AND (x.built_at IS NULL OR d.kind = 'foreign_key')))
 ORDER BY kind DESC, built_at IS NOT NULL, post_data_id
@@ -67,10 +70,12 @@ SELECT phase, CASE WHEN tuples_total > 0 THEN tuples_done::float8 / tuples_total
 FROM pg_stat_progress_create_index WHERE pid = %(pid)s
 
 -- name: built_post_data
-UPDATE migration_status.post_data SET built_at = clock_timestamp() WHERE post_data_id = %(id)s
+UPDATE migration_status.post_data SET built_at = clock_timestamp(), begun_at = NULL WHERE post_data_id = %(id)s
 
 -- name: attached_post_data
-UPDATE migration_status.post_data SET attached_at = clock_timestamp(), error_message = NULL WHERE post_data_id = %(id)s
+UPDATE migration_status.post_data
+SET attached_at = clock_timestamp(), begun_at = NULL, error_message = NULL
+WHERE post_data_id = %(id)s
 
 -- name: attempted_post_data
 UPDATE migration_status.post_data
@@ -78,20 +83,110 @@ SET attempts = attempts + 1, error_message = %(error)s,
     failed_at = CASE WHEN %(failed)s THEN clock_timestamp() END
 WHERE post_data_id = %(id)s AND attached_at IS NULL
 
+-- name: begin_post_data
+-- Announce a build, in a transaction before it: should its session be ended, it is known that there was one.
+UPDATE migration_status.post_data SET begun_at = clock_timestamp() WHERE post_data_id = %(id)s RETURNING begun_at
+
+-- name: begun_post_data
+-- What was announced, unless somebody has taken it for ended meanwhile.
+SELECT post_data_id FROM migration_status.post_data
+WHERE post_data_id = %(id)s AND begun_at = %(begun_at)s
+FOR UPDATE SKIP LOCKED
+
+-- name: lock_build
+-- By this lock it is found which backend builds what.
+SELECT pg_advisory_xact_lock(hashtextextended(format('snowmelt build %%s', %(id)s::bigint), 0)), pg_backend_pid()
+
+-- name: put_off_post_data
+-- It says nothing of a build that a lock was not to be had.
+UPDATE migration_status.post_data SET begun_at = NULL WHERE post_data_id = %(id)s
+
+-- name: ended_post_data
+-- What the server met in a build, as it noted it itself: SQLSTATE and text.
+UPDATE migration_status.post_data
+SET begun_at = NULL, ended_at = clock_timestamp(), attempts = attempts + 1, error_message = met.failure ->> 1,
+    failed_at = CASE WHEN attempts + 1 < %(limit)s AND met.failure ->> 0 = ANY (%(passing)s::text[]) THEN NULL
+                     ELSE clock_timestamp() END
+FROM (SELECT current_setting('snowmelt.failure')::jsonb AS failure) met
+WHERE post_data_id = %(id)s
+
+-- name: lost_post_data
+-- Builds that nobody holds any more, and of whose end nothing is noted. One that was announced just now may be about
+-- to be sent.
+UPDATE migration_status.post_data
+SET begun_at = NULL, ended_at = clock_timestamp(), attempts = attempts + 1,
+    failed_at = CASE WHEN attempts + 1 >= %(limit)s THEN clock_timestamp() END,
+    error_message = 'the session that built it since ' || date_trunc('second', begun_at) || ' ended before it had: the server '
+        || 'was restarted, or somebody or something between ended it; the server''s log tells'
+WHERE post_data_id IN (
+    SELECT post_data_id FROM migration_status.post_data
+    WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(built_on)s
+      AND begun_at < clock_timestamp() - make_interval(secs => %(grace_seconds)s)
+    FOR UPDATE SKIP LOCKED)
+RETURNING name, error_message, failed_at IS NOT NULL AS failed
+
+-- name: begun_builds
+-- Where builds of a run were announced whose end is not noted.
+SELECT DISTINCT d.target_schema, d.target_table, d.built_on
+FROM migration_status.post_data d JOIN migration_status.load l USING (table_id)
+WHERE l.run_id = %(run_id)s AND l.completed_at IS NULL AND d.begun_at IS NOT NULL
+
+-- name: server_builds
+-- What the server builds just now, of a run or on a table, and how far it is. Of a foreign key that is checked it does
+-- not tell.
+SELECT d.table_id, d.target_schema || '.' || d.target_table AS table, d.kind, d.name, k.pid,
+       extract(epoch FROM clock_timestamp() - coalesce(d.begun_at, a.xact_start))::float8 AS seconds, g.phase,
+       CASE WHEN g.tuples_total > 0 THEN g.tuples_done::float8 / g.tuples_total
+            WHEN g.blocks_total > 0 THEN g.blocks_done::float8 / g.blocks_total END AS share,
+       coalesce(a.wait_event_type = 'Lock', false) AS waits,
+       jsonb_build_array(d.post_data_id, g.phase, g.blocks_done, g.tuples_done, g.partitions_done) AS place
+FROM migration_status.post_data d
+JOIN pg_locks k ON k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+    AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (k.classid::bigint << 32 | k.objid::bigint)
+        = hashtextextended(format('snowmelt build %%s', d.post_data_id), 0)
+LEFT JOIN pg_stat_progress_create_index g ON g.pid = k.pid
+LEFT JOIN pg_stat_activity a ON a.pid = k.pid
+WHERE d.attached_at IS NULL
+  AND (d.begun_at IS NOT NULL
+           AND d.table_id IN (SELECT table_id FROM migration_status.load WHERE run_id = %(run_id)s::uuid)
+       OR d.target_schema = %(schema)s AND d.target_table = %(table)s)
+ORDER BY d.post_data_id
+
+-- name: note_advance
+UPDATE migration_status.load SET building = %(building)s, advanced_at = clock_timestamp()
+WHERE table_id = %(table_id)s AND building IS DISTINCT FROM %(building)s
+
+-- name: since_advance
+SELECT extract(epoch FROM clock_timestamp() - advanced_at)::float8 FROM migration_status.load
+WHERE table_id = %(table_id)s
+
 -- name: open_post_data
 SELECT kind, name, failed_at IS NOT NULL AS failed, error_message, built_at IS NOT NULL AS is_built
 FROM migration_status.post_data
 WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(built_on)s AND attached_at IS NULL
+  AND (dropped_at IS NOT NULL OR table_id = %(table_id)s::bigint)
 ORDER BY post_data_id
 
 -- name: reopen_post_data
+-- For a run, what had failed before it was begun or taken up again: a failure since then may have been met by nobody,
+-- and is told first.
 UPDATE migration_status.post_data SET failed_at = NULL, attempts = 0
 WHERE target_schema = %(schema)s AND target_table = %(table)s AND attached_at IS NULL AND failed_at IS NOT NULL
+  AND (%(run_id)s::uuid IS NULL OR failed_at < (
+      SELECT greatest(given_up_at, started_at) FROM migration_status.run WHERE run_id = %(run_id)s::uuid))
 
 -- name: forget_post_data
 -- Of a table that is gone before it took its target's place; what was dropped from a target stays.
 DELETE FROM migration_status.post_data
 WHERE target_schema = %(schema)s AND built_on = %(built_on)s AND dropped_at IS NULL
+
+-- name: forget_noted
+-- What was to be built on the targets of loads that are given up.
+DELETE FROM migration_status.post_data p USING migration_status.load l
+WHERE p.table_id = l.table_id AND l.run_id = %(run_id)s AND l.completed_at IS NULL
+  AND (%(table_id)s::bigint IS NULL OR l.table_id = %(table_id)s::bigint)
+  AND p.built_on = p.target_table AND p.dropped_at IS NULL AND p.attached_at IS NULL
 
 -- name: missing_post_data
 -- What was dropped from a target and is not back, unless a live worker is about it.
@@ -125,6 +220,7 @@ ORDER BY post_data_id
 -- name: failed_post_data
 SELECT post_data_id, kind, name, built_as, definition FROM migration_status.post_data
 WHERE target_schema = %(schema)s AND target_table = %(table)s AND built_on = %(built_on)s
+  AND (dropped_at IS NOT NULL OR table_id = %(table_id)s::bigint)
   AND failed_at IS NOT NULL AND attached_at IS NULL
 ORDER BY post_data_id
 
