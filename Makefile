@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # How many test files run side by side, each with servers of its own; 0: one after another, in one process.
 JOBS ?= 2
 READY := $(VENV)/.ready
+# Each of the tests' many processes would else compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # What stands in for AWS. It pins versions of its own, so it has an environment of its own.
 AWS := .venv-aws
 AWS_READY := $(AWS)/.ready
