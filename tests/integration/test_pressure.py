@@ -406,7 +406,8 @@ def test_a_chunk_that_reaches_the_role_s_transaction_timeout_is_cut_smaller(
 ) -> None:
     database.execute(
         "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN IF NEW.id < 1440 THEN PERFORM pg_sleep(0.002); END IF; RETURN NEW; END'"
+        "$$ BEGIN IF NEW.id = 1000 AND NOT EXISTS (SELECT FROM migration_status.chunk WHERE retired_at IS NOT NULL) "
+        "THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$"
     )
     database.execute('CREATE TRIGGER nap BEFORE INSERT ON "T" FOR EACH ROW EXECUTE FUNCTION nap()')
     _for_the_role(database, "transaction_timeout", "2s")
