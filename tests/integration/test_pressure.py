@@ -29,6 +29,7 @@ from snowmelt.pressure import Facts, Pressure, judged
 from snowmelt.status import Report, State, TableStatus
 from snowmelt.stop import Stop
 from tests.acceptance.processes import (
+    PATIENCE_SECONDS,
     by_day,
     chunk_states,
     completed,
@@ -75,18 +76,44 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "PRESSURE_SECONDS", 0.1)
 
 
-class Slow(Silence):
-    """A run that takes its time between two chunks, and does something before the first."""
+class Paced(Silence):
+    """A run that does something before the first chunk, and after each."""
 
-    def __init__(self, first: Callable[[], object], pause: float) -> None:
+    def __init__(self, first: Callable[[], object], then: Callable[[], object]) -> None:
         self._first = first
-        self._pause = pause
+        self._then = then
 
     def begins(self, tables: Sequence[TableStatus]) -> None:
         self._first()
 
     def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
-        time.sleep(self._pause)
+        self._then()
+
+
+class Leave:
+    """After each chunk its worker waits for leave to go on."""
+
+    def __init__(self) -> None:
+        self._given = threading.Semaphore(0)
+        self._waiting: set[int] = set()
+
+    def __call__(self) -> None:
+        self._waiting.add(threading.get_ident())
+        self._given.acquire(timeout=2 * PATIENCE_SECONDS)
+        self._waiting.discard(threading.get_ident())
+
+    def give(self, count: int) -> None:
+        self._given.release(count)
+
+    def until(self, condition: Callable[[], object], what: str, *, but: int = 0) -> None:
+        """Give leave to one after the other who waits, as long as more than `but` do, until something is so."""
+
+        def so() -> object:
+            if len(self._waiting) > but:
+                self.give(1)
+            return condition()
+
+        wait_until(so, what)
 
 
 class Running:
@@ -101,8 +128,10 @@ class Running:
         self._thread: threading.Thread
 
     @contextmanager
-    def going(self, first: Callable[[], object] = int, pause: float = 0.0) -> Iterator[None]:
-        self._thread = threading.Thread(target=self._run, args=[Slow(first, pause)])
+    def going(
+        self, first: Callable[[], object] = int, then: Callable[[], object] = int
+    ) -> Iterator[None]:
+        self._thread = threading.Thread(target=self._run, args=[Paced(first, then)])
         self._thread.start()
         try:
             yield
@@ -110,7 +139,7 @@ class Running:
             self.stop("the test is over")
             self._thread.join(30)
 
-    def _run(self, observer: Slow) -> None:
+    def _run(self, observer: Paced) -> None:
         with Mover(load_config(self._config)) as mover:
             self.report = mover.run(mover.plan(), observer=observer, stop=self.stop)
 
@@ -134,8 +163,12 @@ def said(caplog: pytest.LogCaptureFixture, action: str = "backing_off") -> list[
     ]
 
 
+def has_said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return any(text in line for line in said(caplog))
+
+
 def says(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    wait_until(lambda: any(text in line for line in said(caplog)), text)
+    wait_until(lambda: has_said(caplog, text), text)
 
 
 def looked(dsn: str, **parameters: str) -> Facts:
@@ -203,22 +236,30 @@ def test_a_run_that_waits_hears_a_stop(running: Running, caplog: pytest.LogCaptu
 
 
 def test_for_want_of_connections_one_worker_goes_on_and_the_others_close_theirs(
-    running: Running, database: Database, small: LocalPostgres, caplog: pytest.LogCaptureFixture
+    running: Running,
+    database: Database,
+    small: LocalPostgres,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with ExitStack() as others, running.going(pause=0.1):
+    monkeypatch.setattr(gate, "PRESSURE_SECONDS", 0.0)
+    leave = Leave()
+    with ExitStack() as others, running.going(then=leave):
         # Four workers, the heartbeat, and who looks.
         wait_until(lambda: database.value(SESSIONS) == 6, "four workers at work")
         while int(SETTINGS["max_connections"]) - _open(small) > 1:
             others.enter_context(psycopg.connect(small.dsn()))
-        says(caplog, "all workers but one wait before the next chunk")
-        wait_until(lambda: database.value(SESSIONS) == 3, "three workers to close theirs")
+        waits = "all workers but one wait before the next chunk"
+        leave.until(lambda: has_said(caplog, waits), waits)
+        leave.until(lambda: database.value(SESSIONS) == 3, "three workers to close theirs", but=1)
         before = completed(database)
-        wait_until(lambda: completed(database) > before + 2, "the fourth to go on")
+        leave.until(lambda: completed(database) > before + 2, "the fourth to go on")
         assert database.value(SESSIONS) == 3
         others.close()
-        says(caplog, "the workers go on")
+        leave.until(lambda: has_said(caplog, "the workers go on"), "the workers to go on")
         wait_until(lambda: database.value(SESSIONS) == 6, "all to come back")
         assert completed(database) < DAYS
+        leave.give(DAYS)
         report = running.end()
     assert (report.state, report.rows) == (State.COMPLETED, DAYS * 1_440)
 
@@ -241,7 +282,7 @@ def test_a_run_waits_for_a_standby(
     with _standby(small) as standby, psycopg.connect(standby.dsn(), autocommit=True) as replay:
         wait_until(lambda: looked(small.dsn()).lag_bytes == 0, "the standby to be level")
         replay.execute("SELECT pg_wal_replay_pause()")
-        with running.going(pause=0.2):
+        with running.going(then=lambda: time.sleep(0.2)):
             says(caplog, "the workers wait before the next chunk: a standby has")
             wait_until(lambda: database.value(CLAIMED) == 0, "the chunks under way")
             held = completed(database)
@@ -406,7 +447,8 @@ def test_a_chunk_that_reaches_the_role_s_transaction_timeout_is_cut_smaller(
 ) -> None:
     database.execute(
         "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN IF NEW.id = 1000 AND NOT EXISTS (SELECT FROM migration_status.chunk WHERE retired_at IS NOT NULL) "
+        "$$ BEGIN IF NEW.id = 1000 AND NOT EXISTS "
+        "(SELECT FROM migration_status.chunk WHERE retired_at IS NOT NULL) "
         "THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$"
     )
     database.execute('CREATE TRIGGER nap BEFORE INSERT ON "T" FOR EACH ROW EXECUTE FUNCTION nap()')
