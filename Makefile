@@ -17,8 +17,8 @@ demo: $(READY)            ## move a generated table, kill -9 in the middle, resu
 	$(BIN)/snowmelt demo
 
 test: lint pgbouncer fast ## what CI runs
-	@# The longest files first, so that no worker is left with one at the end.
-	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/acceptance tests/integration
+	@# Who is done takes from what the other has left, so that none is left with the end.
+	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist worksteal tests/acceptance tests/integration
 
 fast: $(READY)            ## unit tests, and the contracts of sources
 	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/contracts tests/unit

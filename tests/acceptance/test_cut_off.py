@@ -46,10 +46,16 @@ LINGER = """
 """
 
 
-@pytest.fixture
-def standin() -> Iterator[StandIn]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[StandIn]:
     with StandIn.start() as server:
         yield server
+
+
+@pytest.fixture
+def standin(server: StandIn) -> Iterator[StandIn]:
+    yield server
+    server.faults()
 
 
 def held() -> tuple[set[str], set[Any]]:
