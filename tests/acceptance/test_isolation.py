@@ -117,7 +117,7 @@ def test_two_runs_side_by_side_do_not_see_each_other(
     database: Database, tmp_path: Path, gate: Gate, mine: Work
 ) -> None:
     """Neither in what is shown of them, nor in what is resumed, nor in what they load."""
-    upsert = {"mode": "upsert", "uniqueness_columns": ["id"]}
+    upsert: dict[str, Any] = {"mode": "upsert", "uniqueness_columns": ["id"]}
     theirs = Work(database, tmp_path, "theirs", target="theirs", **upsert)
     with Background(mine.config, "migrate") as one, Background(theirs.config, "migrate") as other:
         gate.holds(2)
@@ -145,7 +145,7 @@ def test_two_runs_side_by_side_do_not_see_each_other(
 def test_a_run_that_ended_is_not_taken_for_one_under_way_of_another_config(
     database: Database, tmp_path: Path, gate: Gate, mine: Work
 ) -> None:
-    upsert = {"mode": "upsert", "uniqueness_columns": ["id"]}
+    upsert: dict[str, Any] = {"mode": "upsert", "uniqueness_columns": ["id"]}
     theirs = Work(database, tmp_path, "theirs", target="theirs", **upsert)
     database.execute('DROP TRIGGER gate ON "theirs"')
     with Background(mine.config, "migrate") as one:

@@ -102,7 +102,8 @@ class Pauses:
         self._passed += seconds
         self.count += 1
         wait_until(
-            lambda: self._reads[-1:] > [began], "a query of a reader that began in the pause"
+            lambda: self._reads and self._reads[-1] > began,
+            "a query of a reader that began in the pause",
         )
 
 
