@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import LiteralString, Self
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -123,33 +123,41 @@ class Gate:
 
     def close(self) -> None:
         """Hold all that comes from now on."""
-        taken = "SELECT (last_value + is_called::int)::int FROM public.gate_tickets"
-        self._next = self._database.value(taken)
-        self._each(
-            "SELECT pg_advisory_lock(%s::int, n) FROM generate_series(%s::int, %s) n", _TICKETS
-        )
+        statement = "SELECT pg_advisory_lock(%s::int, n) FROM generate_series(%s::int, %s) n"
+        self._next = self._taken() + 1
+        self._connection.execute(statement, [_GATE, self._next, self._next + _TICKETS])
 
     def open(self) -> None:
         self._connection.execute("SELECT pg_advisory_unlock_all()")
 
     def lets(self, count: int) -> None:
-        """Let the next so many through, in the order of their coming, and go on holding all others."""
-        self._each(
-            "SELECT pg_advisory_unlock(%s::int, n) FROM generate_series(%s::int, %s) n", count
+        """Let so many through, those that stand before it first, and go on holding all others."""
+        self._next = max(self._next, self._taken() + 1)
+        tickets = [*sorted(self._waiting()), *range(self._next, self._next + count)][:count]
+        self._connection.execute(
+            "SELECT pg_advisory_unlock(%s::int, n) FROM unnest(%s::int[]) n", [_GATE, tickets]
         )
-        self._next += count
+        self._next = max(self._next, tickets[-1] + 1)
 
-    def _each(self, statement: LiteralString, count: int) -> None:
-        self._connection.execute(statement, [_GATE, self._next, self._next + count - 1])
+    def _taken(self) -> int:
+        """The last ticket that was taken, 0 before the first."""
+        last = "SELECT (last_value - 1 + is_called::int)::int FROM public.gate_tickets"
+        return int(self._database.value(last))
+
+    def _waiting(self) -> dict[int, int]:
+        """Tickets of those that stand before the gate, with their backends."""
+        return dict(
+            self._database.execute(
+                "SELECT objid::int, pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND classid = %s "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                [_GATE],
+            )
+        )
 
     def held(self) -> set[int]:
         """The backends that stand before the gate."""
-        rows = self._database.execute(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = %s "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [_GATE],
-        )
-        return {pid for (pid,) in rows}
+        return set(self._waiting().values())
 
     def holds(self, count: int) -> set[int]:
         """Wait until so many backends stand before the gate."""
