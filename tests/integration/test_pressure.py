@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,15 +21,12 @@ from snowmelt.config import load_config
 from snowmelt.demo.place import Place, find_wheel, roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ConnectionLost
-from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.observer import Silence
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.pressure import Facts, Pressure, judged
-from snowmelt.status import Report, State, TableStatus
+from snowmelt.status import Report, State
 from snowmelt.stop import Stop
 from tests.acceptance.processes import (
-    PATIENCE_SECONDS,
     by_day,
     chunk_states,
     completed,
@@ -37,6 +34,7 @@ from tests.acceptance.processes import (
     minutes,
     wait_until,
 )
+from tests.integration.paced import Leave, Paced
 from tests.support import Database, config_for, write_config
 
 DAYS = 40
@@ -74,46 +72,6 @@ def database(small: LocalPostgres) -> Database:
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "PRESSURE_SECONDS", 0.1)
-
-
-class Paced(Silence):
-    """A run that does something before the first chunk, and after each."""
-
-    def __init__(self, first: Callable[[], object], then: Callable[[], object]) -> None:
-        self._first = first
-        self._then = then
-
-    def begins(self, tables: Sequence[TableStatus]) -> None:
-        self._first()
-
-    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
-        self._then()
-
-
-class Leave:
-    """After each chunk its worker waits for leave to go on."""
-
-    def __init__(self) -> None:
-        self._given = threading.Semaphore(0)
-        self._waiting: set[int] = set()
-
-    def __call__(self) -> None:
-        self._waiting.add(threading.get_ident())
-        self._given.acquire(timeout=2 * PATIENCE_SECONDS)
-        self._waiting.discard(threading.get_ident())
-
-    def give(self, count: int) -> None:
-        self._given.release(count)
-
-    def until(self, condition: Callable[[], object], what: str, *, but: int = 0) -> None:
-        """Give leave to one after the other who waits, as long as more than `but` do, until something is so."""
-
-        def so() -> object:
-            if len(self._waiting) > but:
-                self.give(1)
-            return condition()
-
-        wait_until(so, what)
 
 
 class Running:
