@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # How many test files run side by side, each with servers of its own; 0: one after another, in one process.
 JOBS ?= 2
 READY := $(VENV)/.ready
+# Each of the tests' many processes would else compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # What stands in for AWS. It pins versions of its own, so it has an environment of its own.
 AWS := .venv-aws
 AWS_READY := $(AWS)/.ready
@@ -15,8 +17,8 @@ demo: $(READY)            ## move a generated table, kill -9 in the middle, resu
 	$(BIN)/snowmelt demo
 
 test: lint pgbouncer postgresql fast ## what CI runs
-	@# The longest files first, so that no worker is left with one at the end.
-	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/acceptance tests/integration
+	@# Who is done takes from what the other has left, so that none is left with the end.
+	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist worksteal tests/acceptance tests/integration
 
 fast: $(READY)            ## unit tests, and the contracts of sources
 	$(BIN)/pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/contracts tests/unit

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from snowmelt.demo.postgres import LocalPostgres
-from tests.support import Database, memory
+from tests.support import Database, let_go, memory
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -33,6 +33,12 @@ def postgres() -> Iterator[LocalPostgres]:
     """The server that most tests share; it is never stopped in between."""
     with LocalPostgres.temporary(settings=SETTINGS, within=memory()) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _connections() -> Iterator[None]:
+    yield
+    let_go()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,46 @@ class Database:
         return psycopg.connect(self.dsn, autocommit=True, prepare_threshold=None)
 
     def execute(self, statement: LiteralString, parameters: Sequence[object] = ()) -> list[Any]:
-        """Run one statement; the rows, if it has any."""
+        """Run one statement; the rows, if it has any.
+
+        What asks again and again until something is so keeps its connection: to open one takes the machine ten
+        times as long as to answer, which is taken from what is waited for.
+        """
+        if statement.lstrip().upper().startswith("SELECT"):
+            return _kept(self).execute(statement, parameters or None).fetchall()
         with self.connect() as connection:
             cursor = connection.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, statement: LiteralString, parameters: Sequence[object] = ()) -> Any:
         return self.execute(statement, parameters)[0][0]
+
+
+_connections: dict[tuple[int, str], psycopg.Connection] = {}
+"""By thread and database, until the end of the test."""
+
+
+def _kept(database: Database) -> psycopg.Connection:
+    place = threading.get_ident(), database.dsn
+    if place not in _connections or not _answers(_connections[place]):
+        _connections[place] = database.connect()
+    return _connections[place]
+
+
+def _answers(connection: psycopg.Connection) -> bool:
+    """Whether the server has not closed it, as far as that was told."""
+    try:
+        for _ in range(2):  # what it said last, and that it said no more
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        connection.close()
+    return not connection.closed
+
+
+def let_go() -> None:
+    """Close the connections that were kept."""
+    while _connections:
+        _connections.popitem()[1].close()
 
 
 @functools.cache

@@ -18,7 +18,6 @@ from snowmelt.memory.governor import UNLIMITED, Governor
 from snowmelt.model import SourceTable, StoredLoad, Tag
 from snowmelt.ports import OpenSource, QuerySource
 from snowmelt.ports import Source as OpenedSource
-from snowmelt.sources.duckdb import DuckDBSource
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +71,9 @@ def open_source(config: Config, source: Source, memory: Governor = UNLIMITED) ->
     """What opens sessions of a source. Raises UsageError where its client is not installed."""
     connection = source.connection
     if connection is not None:
+        # Each source's library is loaded where it is read from: a command that reads from another needs it not.
+        from snowmelt.sources.duckdb import DuckDBSource
+
         return lambda: DuckDBSource(connection.scheme, Path(connection.path), memory)
     if config.snowflake is None:
         raise UsageError(

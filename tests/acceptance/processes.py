@@ -20,7 +20,7 @@ from tests.support import SECONDS, Database, command, duckdb_file
 
 FAILED, USAGE = 1, 2
 PATIENCE_SECONDS = 45.0
-_GATE = 815
+_GATE, _TICKETS = 815, 300
 
 
 def messages_in(text: str) -> int:
@@ -88,17 +88,21 @@ class Background:
 class Gate:
     """Holds each COPY into some tables before its first row while it is closed. It starts closed.
 
-    A held COPY is a chunk in flight: claimed, its transaction open, its rows under way.
+    A held COPY is a chunk in flight: claimed, its transaction open, its rows under way. Each takes a ticket, and
+    waits for the lock of its ticket: so many as are let through pass, and not one more.
     """
 
     def __init__(self, database: Database, connection: psycopg.Connection) -> None:
         self._database = database
         self._connection = connection
+        self._next = 1
         # Released at once, not with the transaction: a chunk that has passed does not keep the gate open.
         self._connection.execute(
+            "CREATE SEQUENCE public.gate_tickets AS int; "
             "CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS "
-            f"'BEGIN PERFORM pg_advisory_lock_shared({_GATE}); "
-            f"PERFORM pg_advisory_unlock_shared({_GATE}); RETURN NULL; END'"
+            "$$DECLARE ticket int := nextval('public.gate_tickets'); "
+            f"BEGIN PERFORM pg_advisory_lock_shared({_GATE}, ticket); "
+            f"PERFORM pg_advisory_unlock_shared({_GATE}, ticket); RETURN NULL; END$$"
         )
         self.close()
 
@@ -119,19 +123,41 @@ class Gate:
 
     def close(self) -> None:
         """Hold all that comes from now on."""
-        self._connection.execute("SELECT pg_advisory_lock(%s)", [_GATE])
+        statement = "SELECT pg_advisory_lock(%s::int, n) FROM generate_series(%s::int, %s) n"
+        self._next = self._taken() + 1
+        self._connection.execute(statement, [_GATE, self._next, self._next + _TICKETS])
 
     def open(self) -> None:
         self._connection.execute("SELECT pg_advisory_unlock_all()")
 
+    def lets(self, count: int) -> None:
+        """Let so many through, those that stand before it first, and go on holding all others."""
+        self._next = max(self._next, self._taken() + 1)
+        tickets = [*sorted(self._waiting()), *range(self._next, self._next + count)][:count]
+        self._connection.execute(
+            "SELECT pg_advisory_unlock(%s::int, n) FROM unnest(%s::int[]) n", [_GATE, tickets]
+        )
+        self._next = max(self._next, tickets[-1] + 1)
+
+    def _taken(self) -> int:
+        """The last ticket that was taken, 0 before the first."""
+        last = "SELECT (last_value - 1 + is_called::int)::int FROM public.gate_tickets"
+        return int(self._database.value(last))
+
+    def _waiting(self) -> dict[int, int]:
+        """Tickets of those that stand before the gate, with their backends."""
+        return dict(
+            self._database.execute(
+                "SELECT objid::int, pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND classid = %s "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                [_GATE],
+            )
+        )
+
     def held(self) -> set[int]:
         """The backends that stand before the gate."""
-        rows = self._database.execute(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [_GATE],
-        )
-        return {pid for (pid,) in rows}
+        return set(self._waiting().values())
 
     def holds(self, count: int) -> set[int]:
         """Wait until so many backends stand before the gate."""

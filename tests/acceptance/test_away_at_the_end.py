@@ -29,7 +29,7 @@ import snowmelt
 from snowmelt.config import load_config
 from snowmelt.deadline import Deadline
 with snowmelt.open(load_config(sys.argv[1], environ={})) as mover:
-    mover.run(mover.plan(), deadline=Deadline.after(2, 6))
+    mover.run(mover.plan(), deadline=Deadline.after(int(sys.argv[2]), 6))
 """
 
 
@@ -80,7 +80,7 @@ def test_a_server_that_is_down(database: Database, proxy: Proxy, config: Path) -
 
 def test_a_network_that_is_gone(database: Database, proxy: Proxy, config: Path) -> None:
     with Gate.before(database, "T") as gate:
-        script = [sys.executable, "-c", PROCESS, str(config)]
+        script = [sys.executable, "-c", PROCESS, str(config), "4"]
         with subprocess.Popen(script, stderr=subprocess.PIPE, text=True) as process:
             gate.holds(2)
             proxy.swallow()
@@ -95,10 +95,10 @@ def test_a_network_that_is_gone(database: Database, proxy: Proxy, config: Path) 
 def test_a_run_that_can_not_be_recorded(database: Database, config: Path) -> None:
     """Nothing is in flight that could be cut off: the process ends all the same."""
     command(config, "plan")
-    script = [sys.executable, "-c", PROCESS, str(config)]
+    script = [sys.executable, "-c", PROCESS, str(config), "2"]
     with database.connect() as other, other.transaction():
         other.execute("SELECT pg_advisory_xact_lock(hashtextextended('snowmelt recording', 0))")
-        ended = subprocess.run(script, capture_output=True, timeout=20, check=False)
+        ended = subprocess.run(script, capture_output=True, timeout=30, check=False)
     assert ended.returncode == 3, ended.stderr
     goes_on(config, database)
 

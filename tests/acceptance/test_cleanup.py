@@ -179,6 +179,7 @@ def test_a_clone_that_an_ended_run_left_is_dropped_once(
             account={"clone_schema": f"{DATABASE}.CLONES", **account},
             source={"source_name": source},
             snapshot="clone",
+            lease_seconds=600,
         )
 
     create_target(database, "VISITS")

@@ -42,12 +42,15 @@ JOIN, ALLOW = Choice(join=True), Choice(allow_truncate=True)
 class Work:
     """A config with one source of its own, that moves the table `T` of its own file."""
 
-    def __init__(self, database: Database, folder: Path, name: str, **table: Any) -> None:
+    def __init__(
+        self, database: Database, folder: Path, name: str, lease_seconds: int = 2, **table: Any
+    ) -> None:
         folder.joinpath(name).mkdir()
         self.database, self.name = database, name
         file = minutes(folder / name / "source.duckdb", ROWS, "T")
+        moved = {"source": "T", **DAYS, **table}
         document: Any = config_for(
-            database, file, {"source": "T", **DAYS, **table}, parallel_threads=1
+            database, file, moved, parallel_threads=1, lease_seconds=lease_seconds
         )
         document["sources"][0]["source_name"] = name
         self.config = write_config(folder / name, document)
@@ -114,7 +117,7 @@ def test_two_runs_side_by_side_do_not_see_each_other(
     database: Database, tmp_path: Path, gate: Gate, mine: Work
 ) -> None:
     """Neither in what is shown of them, nor in what is resumed, nor in what they load."""
-    upsert = {"mode": "upsert", "uniqueness_columns": ["id"]}
+    upsert: dict[str, Any] = {"mode": "upsert", "uniqueness_columns": ["id"]}
     theirs = Work(database, tmp_path, "theirs", target="theirs", **upsert)
     with Background(mine.config, "migrate") as one, Background(theirs.config, "migrate") as other:
         gate.holds(2)
@@ -142,7 +145,7 @@ def test_two_runs_side_by_side_do_not_see_each_other(
 def test_a_run_that_ended_is_not_taken_for_one_under_way_of_another_config(
     database: Database, tmp_path: Path, gate: Gate, mine: Work
 ) -> None:
-    upsert = {"mode": "upsert", "uniqueness_columns": ["id"]}
+    upsert: dict[str, Any] = {"mode": "upsert", "uniqueness_columns": ["id"]}
     theirs = Work(database, tmp_path, "theirs", target="theirs", **upsert)
     database.execute('DROP TRIGGER gate ON "theirs"')
     with Background(mine.config, "migrate") as one:
@@ -202,7 +205,9 @@ def test_a_target_of_a_run_that_is_left_is_refused_until_that_run_is_aborted(
     assert mine.status().state is State.FAILED
 
 
-def test_a_run_under_way_is_joined(database: Database, gate: Gate, mine: Work) -> None:
+def test_a_run_under_way_is_joined(database: Database, tmp_path: Path, gate: Gate) -> None:
+    # No worker is so slow that its chunk is taken for left.
+    mine = Work(database, tmp_path, "mine", lease_seconds=600, target="mine")
     with Background(mine.config, "migrate") as first:
         gate.holds(1)
         with Background(mine.config, "migrate", "--join", "--json") as second:

@@ -154,7 +154,7 @@ def test_twenty_threads_stay_below_the_limit(
     database: Database, tmp_path: Path, wide: StandIn, table: str, rows: int, limit: int
 ) -> None:
     """They wait for memory instead, and the report tells so."""
-    database.execute("ALTER ROLE CURRENT_USER SET default_statistics_target = 1")
+    database.execute(f"ALTER DATABASE {database.name} SET default_statistics_target = 1")
     config = snowflake_config(
         tmp_path,
         database,

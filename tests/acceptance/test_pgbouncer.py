@@ -90,9 +90,8 @@ def test_a_killed_run_is_exact(database: Database, tmp_path: Path, pool_size: in
         config = write_config(tmp_path, document)
         with Background(config, "migrate") as migrate:
             gate.holds(in_flight)
-            gate.open()
+            gate.lets(2)
             wait_until(lambda: completed(database) > 1, "the first chunks")
-            gate.close()
             gate.holds(in_flight)
             migrate.send(signal.SIGKILL)
             assert migrate.end().code == -signal.SIGKILL

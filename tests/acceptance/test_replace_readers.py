@@ -13,24 +13,26 @@ from typing import Any
 import psycopg
 import pytest
 
-from snowmelt.postgres.locks import LOCK_MS
 from tests.acceptance.nights import NOON, Nights
 from tests.acceptance.processes import Background, wait_until
 from tests.support import Database
 
 BEFORE, AFTER = 3_000, 4_000
 QUEUED: Any = """
-    SELECT coalesce(extract(epoch FROM max(clock_timestamp() - waitstart)), 0)::float8
-    FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'
+    SELECT reader.pid, reader.waitstart, swap.waitstart
+    FROM pg_locks reader JOIN pg_locks swap USING (database, relation)
+    WHERE NOT reader.granted AND reader.mode = 'AccessShareLock' AND reader.waitstart IS NOT NULL
+      AND NOT swap.granted AND swap.mode = 'AccessExclusiveLock' AND swap.waitstart IS NOT NULL
 """
+"""Each reader that waits, since when, and the beginning of the try at the lock that it waits behind."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What readers have counted, in order, and the longest time that one of them was seen to wait for a lock."""
+    """What readers have counted, in order, and for each wait for a lock the tries that it was seen to outlast."""
 
     counts: list[int] = field(default_factory=list)
-    longest: float = 0.0
+    behind: dict[tuple[object, object], set[object]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -51,8 +53,8 @@ def reading(database: Database, readers: int = 3) -> Iterator[Seen]:
     def watch() -> None:
         with database.connect() as connection:
             while not stop.is_set():
-                row = connection.execute(QUEUED).fetchone()
-                seen.longest = max(seen.longest, row[0] if row else 0.0)
+                for pid, since, tried in connection.execute(QUEUED):
+                    seen.behind.setdefault((pid, since), set()).add(tried)
                 time.sleep(0.005)
 
     threads = [threading.Thread(target=read) for _ in range(readers)]
@@ -111,8 +113,8 @@ def test_a_long_reader_is_waited_for_and_nobody_queues_behind(nights: Nights) ->
         assert process.end().code == 0
         wait_until(lambda: seen.counts[-1:] == [AFTER], "a reader of the new rows")
     assert set(seen.counts) == {BEFORE, AFTER}
-    # Twice as long as a try may take leaves room for a busy machine.
-    assert seen.longest < 2 * LOCK_MS / 1000
+    assert seen.behind
+    assert {len(tries) for tries in seen.behind.values()} == {1}, "a reader outlasts a try"
 
 
 def test_one_who_writes_is_told_of_when_the_table_is_not_replaced(nights: Nights) -> None:

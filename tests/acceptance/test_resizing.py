@@ -68,12 +68,14 @@ def _of_a_second(
     return snowflake_config(tmp_path, database, standin, table, account=account, source=None, **top)
 
 
-def _impatient(database: Database, milliseconds_a_row: float) -> None:
-    """A target that takes so long for each row, and whose role may run a statement for two seconds."""
+def _impatient(database: Database, rows: int) -> None:
+    """A target whose role may run a statement for two seconds, in which it gets so many rows of a COPY."""
     create_target(database, TABLE)
     database.execute(
-        "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-        f"'BEGIN PERFORM pg_sleep({milliseconds_a_row / 1000}); RETURN NEW; END'"
+        "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "DECLARE place int := coalesce(nullif(current_setting('test.rows', true), '')::int, 0) + 1; "
+        "BEGIN PERFORM set_config('test.rows', place::text, true); "
+        f"IF place > {rows} THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$"
     )
     database.execute(
         f'CREATE TRIGGER nap BEFORE INSERT ON "{TABLE}" FOR EACH ROW EXECUTE FUNCTION nap()'
@@ -119,7 +121,7 @@ def test_a_query_that_reaches_its_timeout(
 
 def test_a_copy_that_reaches_the_role_s_timeout(database: Database, tmp_path: Path) -> None:
     source = processes.minutes(tmp_path / "source.duckdb", 2 * DAY, TABLE)
-    _impatient(database, 2)
+    _impatient(database, DAY // 2)
     document = config_for(database, source, by_day(TABLE), parallel_threads=2)
 
     ended = snowmelt(write_config(tmp_path, document), "migrate", "--json")
@@ -135,7 +137,7 @@ def test_parts_of_a_result_that_reach_the_role_s_timeout(
     standin: StandIn, database: Database, tmp_path: Path
 ) -> None:
     """They are regrouped as they are: nothing more is asked of the source."""
-    _impatient(database, 1)
+    _impatient(database, ROWS // 2)
     table: dict[str, object] = {"source": TABLE, "extraction": "one_query", "batch_size": ROWS}
     config = snowflake_config(tmp_path, database, standin, table, parallel_threads=2)
 
@@ -153,7 +155,7 @@ def test_a_table_that_can_not_be_split_is_given_up_with_what_would_help(
     database: Database, tmp_path: Path
 ) -> None:
     source = processes.minutes(tmp_path / "source.duckdb", 2 * DAY, TABLE)
-    _impatient(database, 2)
+    _impatient(database, DAY // 2)
     document = config_for(database, source, {"source": TABLE}, max_retry_attempts=1)
 
     ended = snowmelt(write_config(tmp_path, document), "migrate")

@@ -137,9 +137,8 @@ def test_abort_ends_a_running_migration_for_good(
     with Gate.before(database, "T") as gate:
         with Background(config, "migrate") as migrate:
             gate.holds(THREADS)
-            gate.open()
+            gate.lets(1)
             wait_until(lambda: completed(database), "a first chunk")
-            gate.close()
             gate.holds(THREADS)
             run_id, _ = run_state(database)
 

@@ -96,9 +96,8 @@ def _killed_in_the_middle(config: Path, database: Database, chunks: int) -> None
     create_target(database, TABLE)
     with Gate.before(database, TABLE) as gate, Background(config, "migrate") as run:
         gate.holds(2)
-        gate.open()
+        gate.lets(chunks + 1)
         wait_until(lambda: completed(database) > chunks, "some chunks")
-        gate.close()
         gate.holds(2)
         run.send(signal.SIGKILL)
 

@@ -276,9 +276,8 @@ def test_another_role_does_not_go_on(standin: StandIn, database: Database, tmp_p
     create_target(database, TABLE)
     with Gate.before(database, TABLE) as gate, Background(config, "migrate"):
         gate.holds(1)
-        gate.open()
+        gate.lets(1)
         wait_until(lambda: completed(database), "the first chunk")
-        gate.close()
         gate.holds(1)
     other = snowflake_config(tmp_path, database, standin, BY_DAY, account={"role": "SOMEBODY_ELSE"})
 

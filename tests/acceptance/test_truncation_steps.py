@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
+from typing import LiteralString, Self
 
 import pytest
 from psycopg import sql
@@ -46,7 +46,6 @@ def test_a_lock_that_is_not_to_be_had_stops_with_who_holds_it(
     nights: Nights, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     """Nobody who reads the table meanwhile waits longer than one try at the lock takes."""
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 2.0)
     completed(nights)
     before = nights.loaded()
     held: LiteralString = (
@@ -57,26 +56,62 @@ def test_a_lock_that_is_not_to_be_had_stops_with_who_holds_it(
     with nights.database.connect() as other:
         other.execute("SET application_name = 'a long report'")
         pid = other.info.backend_pid
-        with other.transaction(), readers(nights.database, "T") as waits:
+        with other.transaction(), reading(nights.database, "T") as reads:
             other.execute(held)
+            pauses = Pauses.of(reads, monkeypatch)
             told = nights.migrate(code=1)["error"]
             assert nights.loaded() == before
     assert f"it is held by pid {pid} (postgres, a long report" in told
     assert "pg_terminate_backend(pid); then run again" in told
-    assert len(waits) > 20
-    assert max(waits) < 2.5
+    assert pauses.count == PAUSES
     assert nights.database.value(RUNS) == 1
+    monkeypatch.undo()
     nights.run(CHANGED)
     nights.migrate()
     assert nights.loaded() == nights.rows()
     assert_recorded(nights, "ours", None, 100)
 
 
+PATIENCE_SECONDS = 2.0
+PAUSES = int(PATIENCE_SECONDS / locks.PAUSE_SECONDS) + 1
+
+
+class Pauses:
+    """In place of the module `time`: between two tries the time of the pause passes, and a reader comes through.
+
+    One who waits longer than a try takes waits in a pause, and holds it up until the test fails.
+    """
+
+    def __init__(self, reads: Sequence[float]) -> None:
+        self._reads = reads
+        self._passed = 0.0
+        self.count = 0
+
+    @classmethod
+    def of(cls, reads: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> Self:
+        pauses = cls(reads)
+        monkeypatch.setattr(locks, "time", pauses)
+        monkeypatch.setattr(locks, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        return pauses
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        began = time.monotonic()
+        self._passed += seconds
+        self.count += 1
+        wait_until(
+            lambda: self._reads and self._reads[-1] > began,
+            "a query of a reader that began in the pause",
+        )
+
+
 @contextmanager
-def readers(database: Database, table: str) -> Iterator[list[float]]:
-    """One reads the table again and again; gives the seconds that each query took."""
+def reading(database: Database, table: str) -> Iterator[Sequence[float]]:
+    """One reads the table again and again; gives when each query began that has its answer."""
     count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
-    waits: list[float] = []
+    reads: list[float] = []
     done = threading.Event()
 
     def read() -> None:
@@ -84,13 +119,13 @@ def readers(database: Database, table: str) -> Iterator[list[float]]:
             while not done.is_set():
                 started = time.monotonic()
                 reader.execute(count).fetchone()
-                waits.append(time.monotonic() - started)
-                time.sleep(0.01)
+                reads.append(started)
+                done.wait(0.01)
 
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        yield waits
+        yield reads
     finally:
         done.set()
         thread.join()
@@ -100,20 +135,21 @@ def test_of_two_tables_both_are_truncated_or_neither(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nor is one of them locked for its readers while the lock of the other is waited for."""
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 2.0)
     rows = "AS SELECT range AS id FROM range(10)"
     source = duckdb_file(tmp_path / "s.duckdb", f"CREATE TABLE A {rows}", f"CREATE TABLE B {rows}")
     document = config_for(database, source, {"source": "A"}, {"source": "B"}, mode="truncate")
     config = load_config(write_config(tmp_path, document), environ={})
     with snowmelt.open(config) as mover:
         mover.run(mover.plan()).raise_for_failures()
-    with database.connect() as other, other.transaction(), readers(database, "A") as waits:
+    with database.connect() as other, other.transaction(), reading(database, "A") as reads:
         other.execute('SELECT count(*) FROM "B"')
+        pauses = Pauses.of(reads, monkeypatch)
         with snowmelt.open(config) as mover, pytest.raises(Refused) as caught:
             mover.run(mover.plan())
         assert str(caught.value).startswith("table public.B: the lock to truncate")
         assert f"pid {other.info.backend_pid}" in str(caught.value)
-    assert max(waits) < 2.5
+    assert pauses.count == PAUSES
+    monkeypatch.undo()
     left = 'SELECT (SELECT count(*) FROM "A"), (SELECT count(*) FROM "B")'
     assert (database.execute(left), database.value(RUNS)) == ([(10, 10)], 1)
     with snowmelt.open(config) as mover:

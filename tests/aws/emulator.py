@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from snowmelt.demo.place import free_port
+
 ROOT = Path(__file__).parents[2]
 BINARY = (
     ROOT
@@ -72,7 +74,7 @@ def function(
 ) -> Iterator[Function]:
     """A function with an environment of its own, as Lambda starts it; ended with all it has started."""
     log = folder / "function.log"
-    ports = free_ports(2)
+    ports = [free_port() for _ in range(2)]
     command = [
         str(BINARY),
         *("--runtime-interface-emulator-address", f"127.0.0.1:{ports[0]}"),
@@ -97,16 +99,6 @@ def function(
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,6 @@ the variables of an `Assign` one by one, where AWS gives them at once. test_defi
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 import boto3
 import psutil
+
+from snowmelt.demo.place import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / ".venv-aws"
@@ -80,7 +81,7 @@ class Ministack:
 @contextmanager
 def ministack(wait_scale: float = 0.002) -> Iterator[Ministack]:
     """A server for as long as the block lasts; `wait_scale` shortens waits and pauses before a retry."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="ministack-") as home:
         log = Path(home) / "ministack.log"
         environment = {
@@ -119,10 +120,3 @@ def _wait_for(server: Ministack, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port

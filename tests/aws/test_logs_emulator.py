@@ -24,7 +24,7 @@ ROWS = 10_000
 FORMATS = ("JSON", "Text")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def standin() -> Iterator[StandIn]:
     with StandIn.start() as server:
         yield server

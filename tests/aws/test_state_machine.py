@@ -227,8 +227,8 @@ def test_a_run_that_the_migrator_gives_up_ends_as_one_without_progress(play: Pla
 
 
 def test_crashes_and_timeouts_are_tried_again(cloud: Ministack, tmp_path: Path) -> None:
-    with playing(cloud, tmp_path, timeout=1) as play:
-        play.script(migrate=[{"exit": True}, {"sleep": 5}, partial(), {"exit": True}])
+    with playing(cloud, tmp_path, timeout=3) as play:  # enough for a start on a busy machine
+        play.script(migrate=[{"exit": True}, {"sleep": 30}, partial(), {"exit": True}])
         ended = play.machine.run(source_name="s")
         assert ended.status == "SUCCEEDED", ended
         assert len(play.asked()) == 5

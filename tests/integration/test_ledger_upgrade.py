@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +24,8 @@ from snowmelt.postgres.loads import PostgresLoads
 from snowmelt.postgres.migrations import ledger_version, migrate_ledger
 from snowmelt.postgres.queries import migrations as numbered_migrations
 from snowmelt.postgres.runs import PostgresRuns
-from tests.support import Database
+from tests.acceptance.processes import wait_until
+from tests.support import SECONDS, Database
 
 NEWEST = numbered_migrations()[-1][0]
 
@@ -474,7 +474,7 @@ def test_two_processes_at_once_both_succeed_and_it_happens_once(old: Database) -
                 for _ in range(2)
             ]
             waiting = wait_for_waiters(old)
-        ended = [process.communicate(timeout=30) for process in both]
+        ended = [process.communicate(timeout=SECONDS) for process in both]
 
     assert waiting == {"advisory", "relation"}
     assert ended == [(f"{NEWEST}\n", "")] * 2
@@ -486,15 +486,15 @@ def test_two_processes_at_once_both_succeed_and_it_happens_once(old: Database) -
 
 def wait_for_waiters(database: Database) -> set[str]:
     """What two backends wait for, once two of them wait."""
-    deadline = time.monotonic() + 20
-    found: list[tuple[str]] = []
-    while time.monotonic() < deadline and len(found) < 2:
-        found = database.execute(
+
+    def found() -> list[tuple[str]]:
+        return database.execute(
             "SELECT locktype FROM pg_locks WHERE NOT granted AND (locktype <> 'relation'"
             " OR database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
         )
-        time.sleep(0.02)
-    return {kind for (kind,) in found}
+
+    wait_until(lambda: len(found()) == 2, "two backends that wait")
+    return {kind for (kind,) in found()}
 
 
 def test_a_ledger_of_the_first_release_is_upgraded_and_readable_before(

@@ -6,8 +6,23 @@ import pytest
 
 from snowmelt.errors import Blocked
 from snowmelt.model import TargetTable
-from snowmelt.postgres.locks import patiently
+from snowmelt.postgres.locks import LOCK_MS, patiently
 from tests.support import Database
+
+
+def test_a_try_takes_no_longer_than_it_may_and_its_work_as_long_as_it_likes(
+    database: Database,
+) -> None:
+    """By the server's own limit for locks, which ends with the wait."""
+    limits: list[object] = []
+    with database.connect() as connection:
+
+        def work() -> None:
+            limits.extend(connection.execute("SHOW lock_timeout").fetchall())
+
+        patiently(connection, [], work, purpose="test")
+        limits.extend(connection.execute("SHOW lock_timeout").fetchall())
+    assert limits == [(f"{LOCK_MS}ms",), ("0",)]
 
 
 def test_who_came_while_the_lock_was_waited_for_is_not_named(database: Database) -> None:

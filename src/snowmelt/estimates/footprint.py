@@ -5,7 +5,6 @@ from __future__ import annotations
 from snowmelt.config.models import Source
 from snowmelt.estimates.memory import Cache, Flow
 from snowmelt.postgres.encode import PIECE_BYTES, TRAIL_BYTES
-from snowmelt.sources.duckdb import BATCH_BYTES
 from snowmelt.worker import PIECES_AHEAD
 
 _MB = 1 << 20
@@ -44,6 +43,8 @@ def flow_of(source: Source) -> Flow:
             encoded=ENCODED + DECODING,
             trail=TRAIL_BYTES,
         )
+    from snowmelt.sources.duckdb import BATCH_BYTES  # with its library: see origin
+
     return Flow(
         base=FILES_BASE,
         batch=BATCH_BYTES,

@@ -8,15 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from snowmelt.model import Column
 from snowmelt.types import INT64_DIGITS, snowflake_fact, snowflake_type
 
 _INT64 = 1 << 63
-_KEEPS_ORDER = (exp.Column, exp.Cast, exp.TsOrDsToDate, exp.Date, exp.DateTrunc, exp.TimestampTrunc)
 _NANOSECOND_YEARS = range(1678, 2262)
 """The years that an int64 of nanoseconds since 1970 reaches from end to end."""
 
@@ -114,6 +110,12 @@ def clustering_columns(key: str, columns: Sequence[Column]) -> tuple[str, ...]:
     inner = re.fullmatch(r"\s*(?:LINEAR)?\s*\((.*)\)\s*", key, re.DOTALL | re.IGNORECASE)
     if inner is None:
         return ()
+    # Few tables have such a key, and the parser takes longer to load than the rest of this source.
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    keep = (exp.Column, exp.Cast, exp.TsOrDsToDate, exp.Date, exp.DateTrunc, exp.TimestampTrunc)
     try:
         parts = sqlglot.parse_one(f"SELECT {inner[1]}", dialect="snowflake").expressions
     except SqlglotError:
@@ -122,7 +124,7 @@ def clustering_columns(key: str, columns: Sequence[Column]) -> tuple[str, ...]:
     found = []
     for part in parts:
         named = list(part.find_all(exp.Column))
-        if len(named) != 1 or not isinstance(part, _KEEPS_ORDER):
+        if len(named) != 1 or not isinstance(part, keep):
             break
         name = named[0].this
         spelled = name.this if name.args.get("quoted") else str(name.this).upper()

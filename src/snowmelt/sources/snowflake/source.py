@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from snowmelt.sources.key_answers import coarse_histogram, fine_histograms, late
 from snowmelt.sources.snowflake import statements
 from snowmelt.sources.snowflake.catalogue import Catalogue, TableKind
 from snowmelt.sources.snowflake.columns import clustering_columns, fitted, notes, plain
-from snowmelt.sources.snowflake.filters import bind
 from snowmelt.sources.snowflake.login import Login
 from snowmelt.sources.snowflake.measures import measures
 from snowmelt.sources.snowflake.results import Result, reading
@@ -74,7 +73,7 @@ class SnowflakeSource:
         snapshot = TableSnapshot(
             table.snapshot,
             moment,
-            bind(table.filter, moment, str(table)) if table.filter else None,
+            _bound(table, moment),
             about.read_as(found, kind.name),
             self._clone_name(table) if table.snapshot is Snapshot.CLONE else (),
         )
@@ -326,6 +325,15 @@ class SnowflakeSource:
                 table=str(table),
                 remedy="put it back as it was to go on, or load the table anew with --restart-table",
             )
+
+
+def _bound(table: SourceTable, moment: datetime) -> str | None:
+    """The table's filter as it is asked at the moment; without one its parser is not loaded."""
+    if not table.filter:
+        return None
+    from snowmelt.sources.snowflake.filters import bind
+
+    return bind(table.filter, moment, str(table))
 
 
 def _narrowed(table: SourceTable, stored: TableSnapshot) -> str | None:
