@@ -381,7 +381,7 @@ class World:
             return False
         worker.line.fate = fate
         try:
-            finished = call(lambda: PostgresLoads(worker.line).finish(self.table.table_id))
+            finished = call(lambda: self._close(worker))
         except RetriableError:
             return False
         except SnowmeltError as error:
@@ -390,6 +390,15 @@ class World:
             worker.line.fate = Fate.ANSWERED
         self.note_finish(finished)
         return finished
+
+    def _close(self, worker: Worker) -> bool:
+        """Build what the table lacks, then finish it, as a crew does."""
+        loads, table_id = PostgresLoads(worker.line), self.table.table_id
+        left = worker.claims.work(table_id)
+        if not left.closed and not left.open_chunks and not left.failed_chunks:
+            while loads.build(table_id, lambda _: None):
+                pass
+        return loads.finish(table_id)
 
     def note_finish(self, finished: bool) -> None:
         """What a finish told; after an abort it may only tell of an earlier one."""

@@ -30,7 +30,7 @@ def expect(promise: bool, broken: str) -> None:
 
 
 def plan_table(job: TableJob, sizes: Sequence[int], *, unique: bool) -> TablePlan:
-    """A chunk of each size. Without a unique key the table gets a primary key when it is finished."""
+    """A chunk of each size. Without a unique key the table gets a primary key before it is finished."""
     days = [date(2024, 1, 1) + timedelta(days=number) for number in range(len(sizes) - 1)]
     bounds = zip([None, *days], [*days, None], sizes, strict=True)
     key = Key("day", KeyKind.DATE)
