@@ -26,7 +26,7 @@ from snowmelt.errors import Blocked, ConnectionLost, RetriableError, RunError
 from snowmelt.model import TargetTable
 from snowmelt.ports import Building, OnBuilding
 from snowmelt.postgres.claims import PAUSE_LIMIT_MS
-from snowmelt.postgres.connect import Session
+from snowmelt.postgres.connect import Session, without_time_limits
 from snowmelt.postgres.failures import translate
 from snowmelt.postgres.handover import ATTEMPTS, handed_over
 from snowmelt.postgres.locks import patiently
@@ -43,7 +43,6 @@ GRACE_SECONDS = 10.0
 """From the announcement of a build to its begin, at most; one that nobody holds after that has ended."""
 BUILD_LOCK_MS = 10_000
 """For the lock that a build takes on its table, behind which only writers wait."""
-_TRANSACTION_TIMEOUT_SINCE = 17_00_00
 _CHECK_CLIENT: LiteralString = "SET LOCAL client_connection_check_interval = 10000"
 _MEMORY: LiteralString = "SELECT set_config('maintenance_work_mem', %s, true)"
 
@@ -271,10 +270,8 @@ class Builds:
     def _settle_in(self, connection: psycopg.Connection) -> None:
         """What a transaction that builds needs of its session."""
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {PAUSE_LIMIT_MS}")
-        connection.execute("SET LOCAL statement_timeout = 0")
+        without_time_limits(connection)
         connection.execute(f"SET LOCAL lock_timeout = {BUILD_LOCK_MS}")
-        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
-            connection.execute("SET LOCAL transaction_timeout = 0")
         memory = self._session.server.settings.maintenance_work_mem
         if memory:
             connection.execute(_MEMORY, [memory])
