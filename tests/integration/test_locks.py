@@ -52,17 +52,20 @@ def test_who_came_after_the_transaction_began_and_holds_the_lock_is_named(
     """What is done before the lock is asked for may take minutes: statistics, a count."""
     database.execute('CREATE TABLE "A" (id int)')
     tables = [TargetTable(database.name, "public", "A")]
-    with database.connect() as connection, database.connect() as holder:
-        with connection.transaction():
-            connection.execute("SELECT")
-            holder.execute("BEGIN")
-            holder.execute('SELECT count(*) FROM "A"')
-            with pytest.raises(Blocked, match=f"pid {holder.info.backend_pid} "):
-                patiently(
-                    connection,
-                    tables,
-                    lambda: connection.execute('LOCK TABLE "A" IN ACCESS EXCLUSIVE MODE'),
-                    purpose="test",
-                    lock_ms=50,
-                    patience=0,
-                )
+    with (
+        database.connect() as connection,
+        database.connect() as holder,
+        connection.transaction(),
+    ):
+        connection.execute("SELECT")
+        holder.execute("BEGIN")
+        holder.execute('SELECT count(*) FROM "A"')
+        with pytest.raises(Blocked, match=f"pid {holder.info.backend_pid} "):
+            patiently(
+                connection,
+                tables,
+                lambda: connection.execute('LOCK TABLE "A" IN ACCESS EXCLUSIVE MODE'),
+                purpose="test",
+                lock_ms=50,
+                patience=0,
+            )

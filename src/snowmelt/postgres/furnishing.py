@@ -21,10 +21,11 @@ from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import Shadow, oid_of, shadow_of
 from snowmelt.replacement import Way
 
-
 NAME_BYTES = 63
+"""The server cuts off the rest of a name."""
 _LISTED: LiteralString = """
-    SELECT string_agg(quote_ident(name), ', ' ORDER BY place) FROM unnest(%s::text[]) WITH ORDINALITY c(name, place)
+    SELECT string_agg(quote_ident(name), ', ' ORDER BY place)
+    FROM unnest(%s::text[]) WITH ORDINALITY c(name, place)
 """
 
 
@@ -138,7 +139,7 @@ def _note_others(session: Session, connection: psycopg.Connection, load: Load) -
 
 
 def _key_name(target: TargetTable, number: int = 0) -> str:
-    """As the server names one. It would cut off the end of a name that has more than 63 bytes."""
+    """As the server names one, with a number where that is taken."""
     end = f"_pkey{number or ''}"
     return target.name.encode()[: NAME_BYTES - len(end)].decode(errors="ignore") + end
 
