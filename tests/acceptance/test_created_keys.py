@@ -98,6 +98,16 @@ def test_its_name_may_be_taken(nights: Nights) -> None:
     assert nights.database.execute(KEYS) == [("T_pkey1", "PRIMARY KEY (id)")]
 
 
+def test_its_name_may_be_taken_and_long(nights: Nights) -> None:
+    """The server cuts off what is over 63 bytes, a number at its end too."""
+    name = "é" * 30
+    taken: Any = f'CREATE TABLE "{"é" * 29}_pkey" (n int)'
+    nights.database.execute(taken)
+    nights.migrate(target=name)
+    keys = "SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = to_regclass(%s)"
+    assert nights.database.value(keys, [f'"{name}"']) == f"{'é' * 28}_pkey1"
+
+
 def test_one_that_somebody_has_given_it_stays(nights: Nights) -> None:
     slice_of(nights.config(), Ear(one_chunk=True))
     nights.database.execute('ALTER TABLE "T" ADD CONSTRAINT mine PRIMARY KEY (id)')
@@ -140,8 +150,17 @@ def standin() -> Iterator[StandIn]:
         yield server
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (None, "T_pkey"),
+        ('ALTER TABLE "T" ADD PRIMARY KEY (id)', "T_pkey"),
+        ('CREATE UNIQUE INDEX "T_pkey" ON "T" (id)', "T_pkey"),
+        ('ALTER TABLE "T" ADD CONSTRAINT mine PRIMARY KEY (id)', "mine"),
+    ],
+)
 def test_a_key_that_repeats_is_told_and_can_be_mended(
-    database: Database, standin: StandIn, tmp_path: Path
+    database: Database, standin: StandIn, tmp_path: Path, given: Any, name: str
 ) -> None:
     """Snowflake does not hold its keys to be unique."""
     declared, rows = table_of({"id": ("NUMBER(18,0)", [1, 2, 2]), "n": ("NUMBER(9,0)", [1, 2, 3])})
@@ -154,6 +173,8 @@ def test_a_key_that_repeats_is_told_and_can_be_mended(
     assert "T_pkey: could not create unique index" in error
     assert "Key (id)=(2) is duplicated" in error
     database.execute('DELETE FROM "T" WHERE n = 3')
+    if given is not None:
+        database.execute(given)
     with snowmelt.open(load_config(config, environ={})) as mover:
         assert mover.run(mover.plan()).state is State.COMPLETED
-    assert database.execute(KEYS) == [("T_pkey", "PRIMARY KEY (id)")]
+    assert database.execute(KEYS) == [(name, "PRIMARY KEY (id)")]

@@ -48,7 +48,8 @@ def test_names_of_any_kind(database: Database, session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "fails", "attempts"), [("53200", False, 1), ("40P01", False, 1), ("23505", True, 1)]
+    ("state", "fails", "attempts"),
+    [("53200", False, 1), ("40P01", False, 1), ("23505", True, 1), ("P0004", True, 1)],
 )
 def test_what_it_meets_is_noted_and_heard(
     database: Database, session: Session, state: str, fails: bool, attempts: int

@@ -44,3 +44,28 @@ def test_who_came_while_the_lock_was_waited_for_is_not_named(database: Database)
         assert told.startswith("table public.B: the lock to test was not to be had")
         assert f"pid {holder.info.backend_pid}" in told
         assert f"pid {late.info.backend_pid}" not in told
+
+
+def test_who_came_after_the_transaction_began_and_holds_the_lock_is_named(
+    database: Database,
+) -> None:
+    """What is done before the lock is asked for may take minutes: statistics, a count."""
+    database.execute('CREATE TABLE "A" (id int)')
+    tables = [TargetTable(database.name, "public", "A")]
+    with (
+        database.connect() as connection,
+        database.connect() as holder,
+        connection.transaction(),
+    ):
+        connection.execute("SELECT")
+        holder.execute("BEGIN")
+        holder.execute('SELECT count(*) FROM "A"')
+        with pytest.raises(Blocked, match=f"pid {holder.info.backend_pid} "):
+            patiently(
+                connection,
+                tables,
+                lambda: connection.execute('LOCK TABLE "A" IN ACCESS EXCLUSIVE MODE'),
+                purpose="test",
+                lock_ms=50,
+                patience=0,
+            )

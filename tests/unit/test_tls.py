@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from psycopg import OperationalError
 from snowmelt.config import load_config
 from snowmelt.database import server_of
 from snowmelt.errors import ConfigError, RunError, UsageError
+from snowmelt.postgres import pem
 from snowmelt.postgres.pem import with_files
 from snowmelt.postgres.tls import explained
 from tests.support import write_config
@@ -77,6 +81,21 @@ def test_a_text_becomes_a_file_of_this_user_alone(tmp_path: Path, key: str) -> N
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+def test_threads_that_come_first_at_once_have_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pem, "_folder", functools.cache(pem._folder.__wrapped__))
+    barrier = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+
+        def file(number: int) -> Path:
+            barrier.wait()
+            return Path(with_files({"sslkey": f"{PEM}\n{number}"})["sslkey"])
+
+        files = list(pool.map(file, range(8)))
+    assert len({path.parent for path in files}) == 1
+    assert all(path.exists() for path in files)
+    pem._folder().cleanup()
+
+
 def test_no_folder_for_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -122,3 +141,10 @@ def test_only_what_stays_so_ends_a_run(text: str, what: str | None) -> None:
         assert isinstance(told, RunError)
         assert told.what.startswith(what)
         assert told.remedy
+
+
+def test_a_server_among_several_may_have_no_port_of_its_own() -> None:
+    error = OperationalError("SSL error: certificate verify failed")
+    told = explained(error, "host=127.0.0.1,127.0.0.2 port=,1 sslrootcert=/no/ca.pem")
+    assert isinstance(told, RunError)
+    assert "not of a CA in /no/ca.pem" in told.what

@@ -26,7 +26,7 @@ from snowmelt.errors import Blocked, ConnectionLost, RetriableError, RunError
 from snowmelt.model import TargetTable
 from snowmelt.ports import Building, OnBuilding
 from snowmelt.postgres.claims import PAUSE_LIMIT_MS
-from snowmelt.postgres.connect import Session
+from snowmelt.postgres.connect import Session, without_time_limits
 from snowmelt.postgres.failures import translate
 from snowmelt.postgres.handover import ATTEMPTS, handed_over
 from snowmelt.postgres.locks import patiently
@@ -43,7 +43,6 @@ GRACE_SECONDS = 10.0
 """From the announcement of a build to its begin, at most; one that nobody holds after that has ended."""
 BUILD_LOCK_MS = 10_000
 """For the lock that a build takes on its table, behind which only writers wait."""
-_TRANSACTION_TIMEOUT_SINCE = 17_00_00
 _CHECK_CLIENT: LiteralString = "SET LOCAL client_connection_check_interval = 10000"
 _MEMORY: LiteralString = "SELECT set_config('maintenance_work_mem', %s, true)"
 
@@ -203,8 +202,12 @@ class Builds:
     def _step(self, connection: psycopg.Connection, row: Mapping[str, Any]) -> _Step:
         one = from_json(row["kind"], row["definition"])
         name = row["built_as"]
-        there = self._there(connection, one, name)
+        found = indexes(connection, self._into) if isinstance(one, Index) else ()
+        there = _there(found, one, name)
         is_index = isinstance(one, Index)
+        if _is_keyed(found, one, name):
+            done = query("attached_post_data" if row["is_built"] else "built_post_data")
+            return _Step(row, one.name, [], done, is_long=False)
         if not row["is_built"]:
             statements = [] if there else one.build(self._into, name)
             done = query("built_post_data")
@@ -247,19 +250,6 @@ class Builds:
                 error = handed_over(connection, step.id["id"], step.statements, done)
         return self._judged(step.row, error) if error is not None else None
 
-    def _there(self, connection: psycopg.Connection, one: PostData, name: str) -> Index | None:
-        """What somebody has built by hand meanwhile, with its constraint or without."""
-        if isinstance(one, ForeignKey):
-            return None
-        found = next((i for i in indexes(connection, self._into) if i.name == name), None)
-        if found is None or not found.is_valid or found.constraint not in (None, one.constraint):
-            return None
-        timing = (one.is_deferrable, one.is_deferred)
-        if found.constraint and (found.is_deferrable, found.is_deferred) != timing:
-            return None
-        same = (found.using, found.is_unique) == (one.using, one.is_unique)
-        return found if same else None
-
     @contextmanager
     def _building(self) -> Iterator[psycopg.Connection]:
         """A transaction that may take hours, and ends when its client does."""
@@ -271,10 +261,8 @@ class Builds:
     def _settle_in(self, connection: psycopg.Connection) -> None:
         """What a transaction that builds needs of its session."""
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {PAUSE_LIMIT_MS}")
-        connection.execute("SET LOCAL statement_timeout = 0")
+        without_time_limits(connection)
         connection.execute(f"SET LOCAL lock_timeout = {BUILD_LOCK_MS}")
-        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
-            connection.execute("SET LOCAL transaction_timeout = 0")
         memory = self._session.server.settings.maintenance_work_mem
         if memory:
             connection.execute(_MEMORY, [memory])
@@ -298,6 +286,26 @@ class Builds:
         known.what = f"{row['name']}: {known.what}"
         _log.warning("%s", known, extra={"action": "build_failed", "table": str(self._into)})
         return known if isinstance(known, RunError) else None
+
+
+def _there(there: Sequence[Index], one: PostData, name: str) -> Index | None:
+    """What somebody has built by hand meanwhile, with its constraint or without."""
+    if isinstance(one, ForeignKey):
+        return None
+    found = next((i for i in there if i.name == name), None)
+    if found is None or not found.is_valid or found.constraint not in (None, one.constraint):
+        return None
+    timing = (one.is_deferrable, one.is_deferred)
+    if found.constraint and (found.is_deferrable, found.is_deferred) != timing:
+        return None
+    same = (found.using, found.is_unique) == (one.using, one.is_unique)
+    return found if same else None
+
+
+def _is_keyed(there: Sequence[Index], one: PostData, name: str) -> bool:
+    """Whether somebody has given the table a primary key in place of this one: a table has one alone."""
+    is_key = isinstance(one, Index) and one.is_primary
+    return is_key and any(index.is_primary and index.name != name for index in there)
 
 
 def _all(connection: psycopg.Connection, statements: Sequence[sql.Composed]) -> None:

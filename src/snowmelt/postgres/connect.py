@@ -37,6 +37,7 @@ _KEEPALIVE = {
 RECONNECT_CEILING_SECONDS = 15.0
 CANCEL_SECONDS = 5.0
 """For telling a server to end a statement."""
+_TRANSACTION_TIMEOUT_SINCE = 17_00_00
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,14 @@ class Server:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else text
+
+
+def without_time_limits(connection: psycopg.Connection) -> None:
+    """For the transaction that is open: what it does takes as long as a table is large, and what a role's limit
+    ended would be ended again by the next attempt. Waits for locks have limits of their own."""
+    connection.execute("SET LOCAL statement_timeout = 0")
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+        connection.execute("SET LOCAL transaction_timeout = 0")
 
 
 class Session:

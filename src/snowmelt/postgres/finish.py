@@ -18,7 +18,7 @@ from snowmelt.model import TargetTable
 from snowmelt.ports import OnBuilding
 from snowmelt.postgres.builds import FINISH
 from snowmelt.postgres.claims import brief
-from snowmelt.postgres.connect import Session
+from snowmelt.postgres.connect import Session, without_time_limits
 from snowmelt.postgres.ddl import count_within, identifier
 from snowmelt.postgres.exchange import Name, exchange, statistics_made
 from snowmelt.postgres.failures import translate
@@ -87,6 +87,7 @@ def finish_load(session: Session, table_id: int) -> bool:
             return False
         if load.completed:
             return True
+        without_time_limits(connection)
         count = _recounted(connection, load)
         if count is None:
             return False
@@ -156,7 +157,6 @@ def _furnish(connection: psycopg.Connection, load: Load) -> None:
 
 def _replace(connection: psycopg.Connection, load: Load, shadow: Shadow) -> None:
     """The moment in which the new rows take the place of the old. From the count on nobody writes the target."""
-    connection.execute("SET LOCAL statement_timeout = 0")
     if oid_of(connection, load.target) is None:
         _move_in(connection, load, shadow)
         return

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -20,6 +20,13 @@ from snowmelt.postgres.post_data import Index, foreign_keys, indexes
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import Shadow, oid_of, shadow_of
 from snowmelt.replacement import Way
+
+NAME_BYTES = 63
+"""The server cuts off the rest of a name."""
+_LISTED: LiteralString = """
+    SELECT string_agg(quote_ident(name), ', ' ORDER BY place)
+    FROM unnest(%s::text[]) WITH ORDINALITY c(name, place)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +91,12 @@ def note_rest(session: Session, connection: psycopg.Connection, load: Load) -> N
 def _note_key(session: Session, connection: psycopg.Connection, load: Load) -> None:
     """The primary key of a table that was created, unless somebody has given it one."""
     if not any(index.is_primary for index in indexes(connection, load.target)):
-        key = _primary_key(load.target, load.plan["primary_key"])
-        names = (f"{key.name}{n or ''}" for n in itertools.count())
+        names = (_key_name(load.target, number) for number in itertools.count())
         free = (
             n for n in names if oid_of(connection, dataclasses.replace(load.target, name=n)) is None
         )
         name = next(free)
-        key = dataclasses.replace(key, name=name)
+        key = _primary_key(connection, name, load.plan["primary_key"])
         load.builds(session).note(connection, load.table_id, {name: key}, dropped=False)
     connection.execute(query("note_furnished"), {"table_id": load.table_id})
 
@@ -118,7 +124,8 @@ def _note_others(session: Session, connection: psycopg.Connection, load: Load) -
     taken = {built_as for _, built_as in names_in(connection, load)}
     if oid_of(connection, load.target) is None:
         key = load.plan.get("primary_key", [])
-        made = [_primary_key(load.target, key)] if key and not taken else []
+        name = _key_name(load.target)
+        made = [_primary_key(connection, name, key)] if key and not taken else []
     else:
         carry_early(connection, load.target, into, f"{into.name}_s")
         made = unnoted(connection, load)
@@ -131,9 +138,16 @@ def _note_others(session: Session, connection: psycopg.Connection, load: Load) -
     connection.execute(query("note_furnished"), {"table_id": load.table_id})
 
 
-def _primary_key(target: TargetTable, columns: list[str]) -> Index:
-    listed = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-    name = f"{target.name.encode()[:58].decode(errors='ignore')}_pkey"
+def _key_name(target: TargetTable, number: int = 0) -> str:
+    """As the server names one, with a number where that is taken."""
+    end = f"_pkey{number or ''}"
+    return target.name.encode()[: NAME_BYTES - len(end)].decode(errors="ignore") + end
+
+
+def _primary_key(connection: psycopg.Connection, name: str, columns: list[str]) -> Index:
+    """Spelled as the server does, to be known again where somebody has built it by hand."""
+    row = connection.execute(_LISTED, [columns]).fetchone()
+    listed = row[0] if row else ""
     return Index(
         name, f"btree ({listed})", tuple(columns), is_unique=True, is_primary=True, constraint="p"
     )

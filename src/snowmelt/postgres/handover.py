@@ -35,7 +35,7 @@ DECLARE
     what text; detail text; state text;
 BEGIN
     {building}
-EXCEPTION WHEN query_canceled OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
     GET STACKED DIAGNOSTICS what = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, state = RETURNED_SQLSTATE;
     what := what || CASE WHEN detail <> '' THEN ' (' || detail || ')' ELSE '' END;
     PERFORM set_config('snowmelt.failure', json_build_array(state, what)::text, true);

@@ -34,7 +34,7 @@ _HOLDERS: LiteralString = """
       AND coalesce(a.xact_start <= %(tried)s, true)
     ORDER BY a.xact_start
 """
-_TRY: LiteralString = "SELECT now(), set_config('lock_timeout', %s, true)"
+_TRY: LiteralString = "SELECT clock_timestamp(), set_config('lock_timeout', %s, true)"
 _NO_WRITERS: LiteralString = "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE"
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import tempfile
+import threading
 from pathlib import Path
 
 from snowmelt.errors import UsageError
@@ -15,6 +16,8 @@ from snowmelt.errors import UsageError
 _BEGIN = "-----BEGIN"
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _KEYS = ("sslrootcert", "sslcert", "sslkey")
+_first = threading.Lock()
+"""A folder that another thread makes at the same moment would be forgotten, and go with its files."""
 
 
 def with_files(parameters: dict[str, str]) -> dict[str, str]:
@@ -57,7 +60,9 @@ def _lines(label: str, body: str) -> str:
 
 def _file_of(text: str) -> str:
     content = text.encode()
-    path = Path(_folder().name) / f"{hashlib.sha256(content).hexdigest()[:16]}.pem"
+    with _first:
+        folder = _folder()
+    path = Path(folder.name) / f"{hashlib.sha256(content).hexdigest()[:16]}.pem"
     if not path.exists():
         # libpq refuses a key that others may read. Renamed when whole: other threads look for it.
         handle, part = tempfile.mkstemp(dir=path.parent)

@@ -17,7 +17,7 @@ from snowmelt.errors import RetriableError, TableError
 from snowmelt.model import TargetTable
 from snowmelt.ports import Replan, Replanned
 from snowmelt.postgres.claims import LOCK_TIMEOUT_MS, add_chunks, brief, evict_within
-from snowmelt.postgres.connect import Session
+from snowmelt.postgres.connect import Session, without_time_limits
 from snowmelt.postgres.ddl import identifier
 from snowmelt.postgres.queries import query
 from snowmelt.postgres.shadow import shadow_of
@@ -50,6 +50,7 @@ def replan_chunks(
     """
     try:
         with brief(session) as connection:
+            without_time_limits(connection)
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             return _replan(connection, table_id, query_id, replan)
     except RetriableError as error:

@@ -157,12 +157,13 @@ def _unverified(parts: Parts) -> SnowmeltError:
 def _verdict(parts: Parts) -> ssl.SSLCertVerificationError | None:
     """What is wrong with the server's certificate; None where that is not to be found out."""
     host = str(parts.get("hostaddr") or parts.get("host") or "localhost").split(",")[0]
-    port = int(str(parts.get("port") or 5432).split(",")[0])
+    # Of several servers the first; one that has no port of its own has the usual one.
+    port = str(parts.get("port") or "").split(",")[0] or "5432"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     try:
         context.load_verify_locations(str(parts.get("sslrootcert")))
-        with socket.create_connection((host, port), PROBE_SECONDS) as plain:
+        with socket.create_connection((host, int(port)), PROBE_SECONDS) as plain:
             plain.sendall(_SSL_REQUEST)
             if plain.recv(1) == b"S":
                 context.wrap_socket(plain, server_hostname=host).close()

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from snowmelt.errors import Refused
 from snowmelt.model import TargetTable
-from snowmelt.postgres.connect import Session
+from snowmelt.postgres.connect import Session, without_time_limits
 from snowmelt.postgres.ddl import count_within, identifier
 from snowmelt.postgres.locks import lock_writers_out, patiently, refusing_blocked
 from snowmelt.postgres.marks import forget_marks
@@ -36,7 +36,7 @@ def truncate(session: Session, run_id: UUID, tables: Mapping[TargetTable, int | 
         return
     with session.transaction(durable=True) as connection:
         # The role's limit would end a count that nobody can do without; the waits have limits of their own.
-        connection.execute("SET LOCAL statement_timeout = 0")
+        without_time_limits(connection)
         found = {target: _counted(connection, target, rows) for target, rows in tables.items()}
         # At once: a try that fails gives all back, and no table is closed to readers while another is waited for.
         statement = sql.SQL(_TRUNCATE).format(sql.SQL(", ").join(map(identifier, found)))
