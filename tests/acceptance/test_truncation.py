@@ -260,7 +260,8 @@ def test_a_target_that_may_not_be_read_stops_a_run(nights: Nights, choice: Choic
         assert len(owner.execute('SELECT * FROM "T"')) == 1
         remedy = told.rpartition("→ ")[2]
         assert remedy.endswith(f'GRANT SELECT ON "public"."T" TO "limited_{owner.name}";')
-        owner.execute(remedy.encode())
+        with owner.connect() as connection:
+            connection.execute(remedy.encode())
         nights.migrate(code=0 if choice is ALLOW else 1, choice=choice)
     assert len(nights.loaded()) == (100 if choice is ALLOW else 1)
 
