@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 import psycopg
 import tenacity
@@ -35,6 +36,8 @@ _KEEPALIVE = {
     "connect_timeout": "10",
 }
 RECONNECT_CEILING_SECONDS = 15.0
+BEGIN: LiteralString = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the role's default is: what is counted after a wait for a lock must be what is there then."""
 CANCEL_SECONDS = 5.0
 """For telling a server to end a statement."""
 _TRANSACTION_TIMEOUT_SINCE = 17_00_00
@@ -111,6 +114,7 @@ class Server:
                 or "is the server up, is the database there, and are host, user and password right?"
             )
             raise lost from error
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return connection
 
 
@@ -200,7 +204,7 @@ class Session:
         """A durable transaction that the block ends by what it sends; if it does not, it is rolled back."""
         connection = self.connection
         try:
-            connection.execute("BEGIN")
+            connection.execute(BEGIN)
             connection.execute("SET LOCAL synchronous_commit = on")
             yield connection
         except psycopg.Error as error:

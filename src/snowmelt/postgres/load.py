@@ -30,7 +30,7 @@ from snowmelt.errors import (
 from snowmelt.model import Claim, LoadTable, Piece, TargetColumn, TargetTable, into
 from snowmelt.postgres import ddl
 from snowmelt.postgres.claims import evict_within
-from snowmelt.postgres.connect import Session, SessionSettings
+from snowmelt.postgres.connect import BEGIN, Session, SessionSettings
 from snowmelt.postgres.encode import EncodedColumn, Encoder
 from snowmelt.postgres.failures import translate, translate_move
 from snowmelt.postgres.merge import Merge
@@ -124,7 +124,7 @@ class PostgresLoad:
 
     def _begin(self) -> None:
         try:
-            self._connection.execute("BEGIN")
+            self._connection.execute(BEGIN)
             self._configure(self._session.server.settings)
             self._lock()
             self._own()
