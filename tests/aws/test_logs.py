@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snowmelt.aws import errors, lambda_handler, metrics, reporter
+from snowmelt.aws import lambda_handler, metrics, reporter, wording
 from snowmelt.aws.bound import LINES, LINES_OF_ACTION
 from snowmelt.aws.json_line import Facts, to_line
 from snowmelt.aws.logs import in_lambda, logged
@@ -316,7 +316,7 @@ def test_while_a_run_is_under_way_its_progress_is_told(monkeypatch: pytest.Monke
     assert sum(require_emf(line)["Rows"] for line in lines if "_aws" in line) == 5
 
 
-@pytest.mark.parametrize("module", [errors, metrics, lambda_handler, secrets])
+@pytest.mark.parametrize("module", [wording, metrics, lambda_handler, secrets])
 def test_the_examples_in_docstrings_are_true(module: ModuleType) -> None:
     assert doctest.testmod(module).attempted
     assert not doctest.testmod(module).failed
