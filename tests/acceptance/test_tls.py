@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from snowmelt.aws.lambda_handler import handler
 from snowmelt.demo.proof import prove
-from snowmelt.errors import ConnectionLost
+from snowmelt.errors import ConnectionLost, RunError, SnowmeltError
 from snowmelt.postgres.connect import Server, Session
 from tests.acceptance.certificates import Pair
 from tests.acceptance.processes import (
@@ -168,6 +168,35 @@ def test_an_outage_is_waited_out(
         ended = run.end()
     assert ended.code == 0, ended.err
     assert prove(source, "t", database.dsn, "public", "t").agrees
+
+
+def test_who_has_been_there_waits_out_what_tls_is_in_the_way_of(
+    secured: Secured, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was no error of the config: a certificate is replaced, or a proxy comes back in parts."""
+    refusals: list[SnowmeltError] = []
+    connect = Server.connect
+
+    def noted(server: Server) -> psycopg.Connection:
+        try:
+            return connect(server)
+        except SnowmeltError as error:
+            refusals.append(error)
+            raise
+
+    monkeypatch.setattr(Server, "connect", noted)
+    session = Session(Server.of({}, dsn=database.dsn, outage_seconds=60))
+    assert session.connection
+    session.close()
+    opening = threading.Thread(target=lambda: session.connection)
+    with secured.showing(secured.authority.issue("elsewhere", "elsewhere.example")):
+        opening.start()
+        wait_until(lambda: refusals, "a refusal")
+    opening.join(60)
+    assert not session.connection.closed
+    session.close()
+    assert isinstance(refusals[0], RunError)
+    assert "does not match host name" in str(refusals[0])
 
 
 def _statement(connection: psycopg.Connection) -> None:
